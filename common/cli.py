@@ -1,0 +1,202 @@
+"""The command line that the six scripts share, and how a bad one is reported."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any, Callable, NoReturn
+
+import pandas as pd
+import torch
+from torch import nn
+
+from common import InputError, evaluation, plots
+from common.dataset import LandmarkImages, load_images, read_ground_truth, split_ground_truth
+from common.models import count_parameters, load_weights
+from common.training import checkpoint_path_of, seed_everything
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with its defaults in --help and a bad argument reported in one line."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(
+            description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def trainer_parser(
+    description: str,
+    *,
+    model_save_path: str,
+    plot_save_path: str,
+    batch_size: int,
+    epochs: int,
+    lr: float,
+) -> Parser:
+    """The arguments that every trainer takes, with the defaults of its recipe."""
+    parser = Parser(description)
+    _add_data_arguments(parser)
+    add = parser.add_argument
+    add("--model_save_path", default=model_save_path, help="the best model so far")
+    add("--plot_save_path", default=plot_save_path, help="picture of the training curves")
+    add("--batch_size", type=positive_int, default=batch_size, help="images per step")
+    add("--epochs", type=positive_int, default=epochs, help="passes over the training images")
+    add("--lr", type=positive_float, default=lr, help="learning rate")
+    add("--seed", type=natural_number, default=42, help="of everything random but the split")
+    _add_device_argument(parser)
+    return parser
+
+
+def tester_parser(description: str, *, pred_save_path: str, error_save_path: str) -> Parser:
+    """The arguments that every tester takes."""
+    parser = Parser(description)
+    _add_data_arguments(parser)
+    add = parser.add_argument
+    add("--model_path", required=True, default=argparse.SUPPRESS, help="weights to test")
+    add("--pred_save_path", default=pred_save_path, help="picture of six predictions")
+    add("--error_save_path", default=error_save_path, help="picture of the pixel errors")
+    add("--batch_size", type=positive_int, default=8, help="images per step")
+    _add_device_argument(parser)
+    return parser
+
+
+def start_training(
+    args: argparse.Namespace, *more_outputs: str
+) -> tuple[torch.device, LandmarkImages, LandmarkImages]:
+    """Check the arguments, seed everything, and load the images.
+
+    more_outputs: files that this trainer writes beside those that all do.
+    Returns the device and, on it, the training and the validation set.
+    """
+    _check_outputs(
+        args.model_save_path,
+        checkpoint_path_of(args.model_save_path),
+        args.plot_save_path,
+        *more_outputs,
+    )
+    device = select_device(args.device)
+    seed_everything(args.seed)
+    train, val, _ = _read_split(args.csv_path)
+    data = load_images(pd.concat([train, val]), args.image_folder_path).to(device)
+    print(f"In memory: {len(data)} images, {data.images.nbytes / 1e6:.1f} MB")
+    return device, data[: len(train)], data[len(train) :]
+
+
+def announce(model: nn.Module) -> None:
+    """Print what is trained or tested."""
+    print(f"{type(model).__name__}: {count_parameters(model):,} parameters", flush=True)
+
+
+def run_tester(args: argparse.Namespace, model: nn.Module) -> None:
+    """Test a model on the test images: print the errors and draw the two pictures."""
+    _check_outputs(args.pred_save_path, args.error_save_path)
+    device = select_device(args.device)
+    load_weights(model, args.model_path)
+    _, _, test = _read_split(args.csv_path)
+    announce(model)
+    data = load_images(test, args.image_folder_path)
+    predicted = evaluation.predict(model.to(device), data.to(device), args.batch_size)
+    errors = evaluation.pixel_errors(predicted, data.landmarks)
+    print(evaluation.error_summary(errors))
+    plots.predictions(data, predicted, errors, args.pred_save_path)
+    plots.error_distribution(errors, args.error_save_path)
+    print(f"\nPredictions: {args.pred_save_path}\nErrors:      {args.error_save_path}")
+
+
+def reports_errors(main: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a script's main: an InputError becomes its message and exit status 2."""
+
+    @functools.wraps(main)
+    def wrapper(argv: list[str] | None = None) -> Any:
+        try:
+            return main(argv)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(2) from error
+
+    return wrapper
+
+
+def select_device(name: str) -> torch.device:
+    """auto, cpu or cuda → the device, which is also printed. Raises InputError without CUDA."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: there is no CUDA device here; use --device cpu or auto")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    print(f"Device: {torch.cuda.get_device_name(device) if name == 'cuda' else 'CPU'}")
+    return device
+
+
+def positive_int(text: str) -> int:
+    """A whole number from 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
+
+
+def natural_number(text: str) -> int:
+    """A whole number from 0 to 2³² − 1, which is what NumPy takes as a seed."""
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not in 0 … {2**32 - 1}")
+    return value
+
+
+def positive_float(text: str) -> float:
+    """A finite number above 0."""
+    value = float(text)
+    if not (value > 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number above 0")
+    return value
+
+
+def natural_float(text: str) -> float:
+    """A finite number from 0."""
+    value = float(text)
+    if not (value >= 0 and math.isfinite(value)):
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number from 0")
+    return value
+
+
+def _add_data_arguments(parser: Parser) -> None:
+    add = functools.partial(parser.add_argument, required=True, default=argparse.SUPPRESS)
+    add("--csv_path", help="the ground truth: a name and eight coordinates per image")
+    add("--image_folder_path", help="the folder that holds the images")
+
+
+def _add_device_argument(parser: Parser) -> None:
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes a GPU if any"
+    )
+
+
+def _check_outputs(*paths: str) -> None:
+    """Raise InputError for an output that could not be written when the work is done."""
+    seen: set[Path] = set()
+    for path in map(Path, paths):
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder, and a file is to be written there")
+        if not path.parent.is_dir():
+            raise InputError(f"{path}: the folder {path.parent} does not exist")
+        if not os.access(path.parent, os.W_OK):
+            raise InputError(f"{path}: the folder {path.parent} cannot be written to")
+        if path.resolve() in seen:
+            raise InputError(f"{path}: two outputs have this name")
+        seen.add(path.resolve())
+
+
+def _read_split(csv_path: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    table = read_ground_truth(csv_path)
+    train, val, test = split_ground_truth(table)
+    print(f"Loaded {len(table)} images\nTrain: {len(train)} | Val: {len(val)} | Test: {len(test)}")
+    return train, val, test

@@ -1,0 +1,232 @@
+"""The ground truth, its checks, the split, and the decoded images."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+from tqdm import tqdm
+
+from common import InputError
+
+IMAGE_SIZE = 256  # px, height and width of what the networks see
+SPLIT_SEED = 42  # the report's; --seed does not touch it, or runs could not be compared
+LANDMARK_NAMES = ("OFD-1", "OFD-2", "BPD-1", "BPD-2")
+NAME_COLUMN = "image_name"
+COORDINATE_COLUMNS = tuple(
+    f"{name.lower().replace('-', '_')}_{axis}" for name in LANDMARK_NAMES for axis in "xy"
+)
+COLUMNS = (NAME_COLUMN, *COORDINATE_COLUMNS)
+MAX_PROBLEMS_SHOWN = 20
+
+
+def read_ground_truth(csv_path: str) -> pd.DataFrame:
+    """Read the landmarks of all images.
+
+    Returns one row per image in the order of the file: `image_name` and the eight coordinates
+    `ofd_1_x … bpd_2_y`, float64, in pixels of the original image. Columns are found by name, in
+    any order, and others are left out. A file that has none of these names but exactly nine
+    columns, the last eight numeric, is read by position (with or without a header line).
+    Raises InputError, naming file, row and column, for anything that cannot be used.
+    """
+    cells = _read_cells(csv_path)
+    header = [str(name).strip() for name in cells.iloc[0]]
+    if set(header) & set(COLUMNS):
+        missing = [name for name in COLUMNS if name not in header]
+        if missing:
+            raise InputError(f"{csv_path}: no column named {', '.join(missing)}")
+        repeated = [name for name in COLUMNS if header.count(name) > 1]
+        if repeated:
+            raise InputError(f"{csv_path}: more than one column named {', '.join(repeated)}")
+        rows = cells.iloc[1:, [header.index(name) for name in COLUMNS]]
+    else:
+        has_header = _to_numbers(cells.iloc[:1, 1:]).isna().any(axis=None)
+        rows = cells.iloc[1:] if has_header else cells
+        if cells.shape[1] != len(COLUMNS) or _to_numbers(rows.iloc[:, 1:]).isna().any(axis=None):
+            raise InputError(
+                f"{csv_path}: none of the columns {', '.join(COLUMNS)} is there, and the file is "
+                "not nine columns of which the last eight are numbers"
+            )
+        print(f"{csv_path}: no known column names, read by position as {', '.join(COLUMNS)}")
+    if rows.empty:
+        raise InputError(f"{csv_path}: no rows")
+
+    rows = rows.set_axis(list(COLUMNS), axis=1).reset_index(drop=True)
+    table = _to_numbers(rows[list(COORDINATE_COLUMNS)])
+    table.insert(0, NAME_COLUMN, rows[NAME_COLUMN].str.strip())
+    raise_problems(csv_path, _table_problems(rows, table))
+    return table
+
+
+def split_ground_truth(
+    table: pd.DataFrame,
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Split the rows 80/10/10 into (train, val, test), the same for every script and every seed.
+
+    622 rows give 497/62/63 (report, "Data Split Methodology"). The rows keep their index.
+    Raises InputError when there are too few rows for three parts.
+    """
+    if len(table) < 6:
+        raise InputError(f"{len(table)} rows in the ground truth: the split needs at least 6")
+    train, held_out = train_test_split(table, test_size=0.2, random_state=SPLIT_SEED)
+    val, test = train_test_split(held_out, test_size=0.5, random_state=SPLIT_SEED)
+    return train, val, test
+
+
+@dataclass
+class LandmarkImages:
+    """Decoded images and their landmarks, all in memory, on one device.
+
+    names: N file names. images: uint8 [N, C, 256, 256], C = 1 where every image is grey, else 3
+    (RGB). landmarks: float32 [N, 4, 2], (x, y) in pixels of the 256×256 image.
+    """
+
+    names: list[str]
+    images: Tensor
+    landmarks: Tensor
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, rows: slice) -> LandmarkImages:
+        return LandmarkImages(self.names[rows], self.images[rows], self.landmarks[rows])
+
+    def to(self, device: torch.device) -> LandmarkImages:
+        return LandmarkImages(self.names, self.images.to(device), self.landmarks.to(device))
+
+    def batch(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Images as float32 [B, 3, 256, 256] in [0, 1] and landmarks [B, 4, 2] of some rows."""
+        images = self.images[rows].float() / 255
+        return images.expand(-1, 3, -1, -1), self.landmarks[rows]
+
+
+def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
+    """Read, check and resize the images of a table's rows, once, in threads.
+
+    Raises InputError with every image that is missing or unreadable and every landmark that lies
+    outside its image.
+    """
+    folder = Path(image_folder)
+    if not folder.is_dir():
+        raise InputError(f"{image_folder}: no such image folder")
+
+    def load(name: str) -> tuple[np.ndarray, tuple[int, int]] | InputError:
+        try:
+            return read_image(folder / name)
+        except InputError as error:
+            return error
+
+    names = table[NAME_COLUMN].tolist()
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        progress = tqdm(
+            threads.map(load, names), "Reading images", len(names), leave=False, unit="image"
+        )
+        loaded = list(progress)
+
+    problems = []
+    points = table[list(COORDINATE_COLUMNS)].to_numpy().reshape(-1, 4, 2)
+    for row, name, result, landmarks in zip(table.index, names, loaded, points):
+        if isinstance(result, InputError):
+            problems.append(f"row {row + 1}: {result}")
+            continue
+        width, height = result[1]
+        for label, (x, y) in zip(LANDMARK_NAMES, landmarks):
+            if not (x < width and y < height):
+                problems.append(
+                    f"row {row + 1}: {name}: {label} ({x:g}, {y:g}) lies outside the image "
+                    f"of {width}×{height} px"
+                )
+    raise_problems(image_folder, problems)
+
+    images = [image for image, _ in loaded]
+    if all(is_grey(image) for image in images):
+        images = [image[..., :1] for image in images]
+    sizes = np.array([size for _, size in loaded], dtype=np.float64)
+    scaled = points * (IMAGE_SIZE / sizes)[:, None, :]
+    return LandmarkImages(
+        names,
+        torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(),
+        torch.from_numpy(scaled.astype(np.float32)),
+    )
+
+
+def read_image(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
+    """One image as uint8 RGB [256, 256, 3], resized bilinearly, and its original (width, height).
+
+    Raises InputError when the file is missing or no image.
+    """
+    if not path.is_file():
+        raise InputError(f"{path.name}: no such image")
+    # The file's bytes go through NumPy because cv2.imread cannot open every path on Windows.
+    content = np.fromfile(path, dtype=np.uint8)
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    if image is None:
+        raise InputError(f"{path.name}: not a readable image")
+    height, width = image.shape[:2]
+    image = cv2.resize(image, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_LINEAR)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB), (width, height)
+
+
+def is_grey(image: np.ndarray) -> bool:
+    """Whether the three channels of [H, W, 3] are the same."""
+    return bool((image[..., :1] == image[..., 1:]).all())
+
+
+def raise_problems(source: str, problems: list[str]) -> None:
+    """Raise one InputError for all problems found in a source, or return if there are none."""
+    if not problems:
+        return
+    shown = problems[:MAX_PROBLEMS_SHOWN]
+    if len(problems) == 1:
+        raise InputError(f"{source}: {problems[0]}")
+    more = [f"… and {len(problems) - len(shown)} more"] if len(problems) > len(shown) else []
+    raise InputError("\n  ".join([f"{source}: {len(problems)} problems", *shown, *more]))
+
+
+def _read_cells(csv_path: str) -> pd.DataFrame:
+    """Every cell of the file as text, the header line (if any) as row 0."""
+    try:
+        # utf-8-sig also reads UTF-8 without the byte-order mark that spreadsheets write.
+        return pd.read_csv(csv_path, header=None, dtype=str, encoding="utf-8-sig", na_filter=False)
+    except FileNotFoundError as error:
+        raise InputError(f"{csv_path}: no such ground-truth file") from error
+    except pd.errors.EmptyDataError as error:
+        raise InputError(f"{csv_path}: the file is empty") from error
+    except OSError as error:
+        raise InputError(f"{csv_path}: cannot be read: {error.strerror}") from error
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise InputError(f"{csv_path}: not a CSV file: {' '.join(str(error).split())}") from error
+
+
+def _to_numbers(cells: pd.DataFrame) -> pd.DataFrame:
+    """Text to float64; what is not a number becomes NaN."""
+    return cells.apply(pd.to_numeric, errors="coerce").astype(np.float64)
+
+
+def _table_problems(cells: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+    """What is wrong with the rows themselves, before any image is opened."""
+    problems = []
+    repeated = table[NAME_COLUMN].duplicated()
+    for row, values in table[list(COORDINATE_COLUMNS)].iterrows():
+        name = table.at[row, NAME_COLUMN]
+        where = f"row {row + 1} ({name})"
+        if not name:
+            problems.append(f"row {row + 1}: no image name")
+        elif Path(name).is_absolute() or ".." in Path(name).parts:
+            problems.append(f"{where}: the name leads out of the image folder")
+        elif repeated[row]:
+            problems.append(f"{where}: the name stands in an earlier row already")
+        for column, value in values.items():
+            if not np.isfinite(value):
+                problems.append(f"{where}: {column} is '{cells.at[row, column]}', not a number")
+            elif value < 0:
+                problems.append(f"{where}: {column} is {value:g}, below 0")
+    return problems

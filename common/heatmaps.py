@@ -1,0 +1,41 @@
+"""Landmarks → Gaussian heatmaps, and back."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SIGMA = 10.0  # px of the 256×256 image (report, "Heatmap: Gaussian (sigma=10)")
+CUTOFF = 0.01  # values below are set to 0
+
+
+def gaussian_heatmaps(
+    landmarks: Tensor, size: tuple[int, int] = (256, 256), sigma: float = SIGMA
+) -> Tensor:
+    """One heatmap exp(−d²/2σ²) per landmark, d the distance to it; values below 0.01 are 0.
+
+    landmarks: [..., 4, 2], (x, y) in pixels of the image; one that lies outside the frame is drawn
+    at the nearest border pixel. size: (height, width). Returns [..., 4, H, W] in the dtype of the
+    landmarks (float32 for integers) and on their device.
+    """
+    if not landmarks.is_floating_point():
+        landmarks = landmarks.float()
+    height, width = size
+
+    def profile(center: Tensor, length: int) -> Tensor:
+        pixels = torch.arange(length, dtype=center.dtype, device=center.device)
+        distance = pixels - center.clamp(0, length - 1)[..., None]
+        return torch.exp(-(distance**2) / (2 * sigma**2))
+
+    # exp(−(dx² + dy²)/2σ²) is a product of a row and a column: H + W exponentials, not H × W.
+    column = profile(landmarks[..., 1], height)
+    row = profile(landmarks[..., 0], width)
+    heatmaps = column[..., :, None] * row[..., None, :]
+    return heatmaps.masked_fill_(heatmaps < CUTOFF, 0)
+
+
+def argmax_landmarks(heatmaps: Tensor) -> Tensor:
+    """The (x, y) of each heatmap's maximum: [..., 4, H, W] → [..., 4, 2], float32 whole pixels."""
+    width = heatmaps.shape[-1]
+    index = heatmaps.flatten(-2).argmax(dim=-1)
+    return torch.stack([index % width, index // width], dim=-1).float()

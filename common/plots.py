@@ -1,0 +1,189 @@
+"""Every picture that the scripts draw. Nothing is shown on a screen, so none is needed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from common.dataset import IMAGE_SIZE, LANDMARK_NAMES, LandmarkImages
+
+OFD_COLOR, BPD_COLOR = "#ffb000", "#00c8ff"  # told apart by colour-blind readers too
+COLORS = (OFD_COLOR, OFD_COLOR, BPD_COLOR, BPD_COLOR)
+TRUE_MARKERS = ("^", "v", "<", ">")  # OFD-1 upper, OFD-2 lower, BPD-1 left, BPD-2 right
+PREDICTED_MARKERS = ("x", "x", "+", "+")
+DPI = 120
+
+
+def training_curves(
+    history: dict[str, list[float]], path: str, *, with_learning_rate: bool = False
+) -> None:
+    """Draw training and validation loss by epoch, the best epoch marked.
+
+    history: `train_losses`, `val_losses` and `learning_rates`, one value per epoch.
+    with_learning_rate adds a second panel.
+    """
+    epochs = np.arange(1, len(history["train_losses"]) + 1)
+    best = int(np.argmin(history["val_losses"]))
+    figure = Figure(figsize=(14 if with_learning_rate else 8, 5), layout="constrained")
+    axes = figure.subplots(1, 2 if with_learning_rate else 1, squeeze=False)[0]
+
+    axes[0].plot(epochs, history["train_losses"], marker=".", label="training")
+    axes[0].plot(epochs, history["val_losses"], marker=".", label="validation")
+    axes[0].plot(
+        epochs[best],
+        history["val_losses"][best],
+        "k*",
+        markersize=11,
+        label=f"best: {history['val_losses'][best]:.5f} in epoch {epochs[best]}",
+    )
+    axes[0].set(title="Loss", ylabel="loss (log scale)", yscale="log")
+    axes[0].legend()
+    if with_learning_rate:
+        axes[1].plot(epochs, history["learning_rates"], marker=".", color="tab:green")
+        axes[1].set(title="Learning rate", ylabel="learning rate", ylim=(0, None))
+    for axis in axes:
+        axis.set_xlabel("epoch")
+        axis.set_xlim(0.5, max(len(epochs), 2) + 0.5)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def augmentation_examples(images: Tensor, landmarks: Tensor, path: str) -> None:
+    """Draw augmented versions of one image, two rows of four, landmarks marked and named.
+
+    images: float [8, 3, 256, 256] in [0, 1]. landmarks: [8, 4, 2] in px.
+    """
+    figure = Figure(figsize=(16, 8.6), layout="constrained")
+    for number, axis in enumerate(figure.subplots(2, 4).flat):
+        _show_image(axis, images[number])
+        _mark_true(axis, landmarks[number])
+        for name, color, (x, y) in zip(LANDMARK_NAMES, COLORS, landmarks[number].tolist()):
+            axis.annotate(
+                name,
+                (min(max(x, 12), IMAGE_SIZE - 12), min(max(y, 12), IMAGE_SIZE - 12)),
+                xytext=(0, 9),
+                textcoords="offset points",
+                ha="center",
+                color=color,
+                weight="bold",
+            )
+        axis.set_title(f"version {number + 1}")
+    figure.suptitle("Augmented versions of one training image")
+    _save(figure, path)
+
+
+def predictions(
+    data: LandmarkImages, predicted: Tensor, errors: np.ndarray, path: str, rows: int = 6
+) -> None:
+    """Draw images evenly spaced over the data: ground truth, prediction, and both with the error.
+
+    predicted: [N, 4, 2] in px of the 256×256 image. errors: [N, 4] in px.
+    """
+    chosen = np.unique(np.linspace(0, len(data) - 1, rows).round().astype(int))
+    figure = Figure(figsize=(12, 4.25 * len(chosen)), layout="constrained")
+    grid = figure.subplots(len(chosen), 3, squeeze=False)
+    for axes, index in zip(grid, chosen):
+        image, true = data.batch(slice(index, index + 1))
+        image, true = image[0].cpu(), true[0].cpu()
+        for axis in axes:
+            _show_image(axis, image)
+        _mark_true(axes[0], true)
+        _mark_predicted(axes[1], predicted[index])
+        _mark_true(axes[2], true)
+        _mark_predicted(axes[2], predicted[index])
+        for color, start, end in zip(COLORS, true, predicted[index]):
+            axes[2].plot([start[0], end[0]], [start[1], end[1]], "-", color=color, linewidth=1)
+        axes[0].set_title(f"{data.names[index]}: ground truth")
+        axes[1].set_title("prediction")
+        axes[2].set_title(f"overlay, mean error {errors[index].mean():.1f} px")
+    handles = {}
+    for axis in grid[0]:
+        handles.update({h.get_label(): h for h in axis.get_legend_handles_labels()[0]})
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside lower center", ncols=4, facecolor="0.75"
+    )
+    _save(figure, path)
+
+
+def error_distribution(errors: np.ndarray, path: str) -> None:
+    """Draw the histogram of all pixel errors and a box plot per landmark. errors: [N, 4] in px."""
+    figure = Figure(figsize=(14, 5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.hist(errors.ravel(), bins=40, color="0.6", edgecolor="white")
+    for value, name, style in (
+        (errors.mean(), "mean", "-"),
+        (np.median(errors), "median", "--"),
+    ):
+        left.axvline(value, color="crimson", linestyle=style, label=f"{name} {value:.2f} px")
+    left.set(
+        title=f"Pixel errors of {errors.size} landmarks on {len(errors)} images",
+        xlabel="pixel error (px at 256×256)",
+        ylabel="landmarks",
+        xlim=(0, None),
+    )
+    left.legend()
+
+    boxes = right.boxplot(list(errors.T), patch_artist=True, medianprops={"color": "black"})
+    for box, color in zip(boxes["boxes"], COLORS):
+        box.set_facecolor(color)
+    labels = [
+        f"{name}\nmean {e.mean():.1f}\nmedian {np.median(e):.1f}"
+        for name, e in zip(LANDMARK_NAMES, errors.T)
+    ]
+    right.set_xticks(range(1, len(labels) + 1), labels)
+    right.set(
+        title="Pixel error per landmark", ylabel="pixel error (px at 256×256)", ylim=(0, None)
+    )
+    right.grid(axis="y", alpha=0.3)
+    _save(figure, path)
+
+
+def _show_image(axis: Axes, image: Tensor) -> None:
+    """Show a float [3, H, W] image in [0, 1], whole, without ticks."""
+    axis.imshow(image.permute(1, 2, 0).cpu().numpy())
+    axis.set(xticks=[], yticks=[], xlim=(-0.5, IMAGE_SIZE - 0.5), ylim=(IMAGE_SIZE - 0.5, -0.5))
+
+
+def _mark_true(axis: Axes, landmarks: Tensor) -> None:
+    """Mark landmarks [4, 2] by filled triangles, OFD and BPD each with the line between."""
+    points = landmarks.cpu().numpy()
+    for pair in (slice(0, 2), slice(2, 4)):
+        axis.plot(*points[pair].T, ":", color=COLORS[pair.start], linewidth=1)
+    for name, color, marker, point in zip(LANDMARK_NAMES, COLORS, TRUE_MARKERS, points):
+        axis.plot(
+            *point,
+            marker,
+            color=color,
+            markersize=8,
+            markeredgecolor="black",
+            label=f"{name} true",
+            linestyle="none",
+        )
+
+
+def _mark_predicted(axis: Axes, landmarks: Tensor) -> None:
+    """Mark predicted landmarks [4, 2]: crosses for OFD, pluses for BPD."""
+    points = landmarks.cpu().numpy()
+    for name, color, marker, point in zip(LANDMARK_NAMES, COLORS, PREDICTED_MARKERS, points):
+        axis.plot(
+            *point,
+            marker,
+            color=color,
+            markersize=10,
+            markeredgewidth=2.5,
+            label=f"{name} predicted",
+            linestyle="none",
+        )
+
+
+def _save(figure: Figure, path: str) -> None:
+    """Write the figure beside its target, then move it there. The format is the file's ending."""
+    temporary = f"{path}.tmp"
+    figure.savefig(temporary, dpi=DPI, format=Path(path).suffix[1:] or "png")
+    os.replace(temporary, path)
