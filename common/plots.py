@@ -127,6 +127,7 @@ def error_distribution(errors: np.ndarray, path: str) -> None:
         ylabel="landmarks",
         xlim=(0, None),
     )
+    left.yaxis.get_major_locator().set_params(integer=True)
     left.legend()
 
     boxes = right.boxplot(list(errors.T), patch_artist=True, medianprops={"color": "black"})

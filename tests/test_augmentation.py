@@ -1,0 +1,148 @@
+import math
+
+import pytest
+import torch
+
+from common.augmentation import augment
+from common.heatmaps import gaussian_heatmaps
+
+CENTER = 127.5
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def find_dots(images, near):
+    """The middle of the brightest spot within 12 px of each given place: [B, 4, 2] → same.
+
+    Its core only: the field bends the outskirts of a dot, and with them its centre of gravity.
+    """
+    offsets = torch.arange(-12, 13)
+    found = torch.empty_like(near)
+    for i, j in torch.cartesian_prod(torch.arange(len(near)), torch.arange(4)).tolist():
+        x, y = near[i, j].round().long()[:, None] + offsets
+        light = images[i, 0][y[:, None], x]
+        light = light * (light >= 0.7 * light.max())
+        found[i, j] = torch.stack([(light * x).sum(), (light * y[:, None]).sum()]) / light.sum()
+    return found
+
+
+def test_landmarks_move_with_the_pixels_they_mark():
+    # Four dots that stay in the frame and apart under any rotation of up to 15°.
+    batch = 64
+    landmarks = torch.tensor([[128.0, 60.0], [120.0, 200.0], [55.0, 120.0], [205.0, 140.0]])
+    landmarks = landmarks + 20 * (torch.rand(batch, 4, 2, generator=generator(1)) - 0.5)
+    dots = gaussian_heatmaps(landmarks, sigma=1.5).amax(dim=1, keepdim=True)
+    images, moved = augment(dots.expand(-1, 3, -1, -1), landmarks, generator(2))
+    distance = (find_dots(images, moved) - moved).norm(dim=-1)
+    assert distance.max() < 1
+    assert (moved - landmarks).norm(dim=-1).median() > 5  # and they did move
+
+
+def test_a_flip_exchanges_the_bpd_ends_and_keeps_sides():
+    # One light in the left half: after a flip it is in the right half.
+    images = torch.zeros(400, 1, 256, 256)
+    images[:, :, 64:192, 0:100] = 1
+    landmarks = torch.tensor([[128.0, 40.0], [128.0, 215.0], [40.0, 128.0], [215.0, 128.0]])
+    images, moved = augment(images, landmarks.expand(400, 4, 2), generator())
+    flipped = images[..., 128:].sum(dim=(1, 2, 3)) > images[..., :128].sum(dim=(1, 2, 3))
+    assert 0.4 < flipped.float().mean() < 0.6  # p = 0.5: 0.4 and 0.6 are four sigma off
+    # BPD-1 stays the left end, OFD-1 the upper end, flipped or not …
+    assert (moved[:, 2, 0] < moved[:, 3, 0]).all()
+    assert (moved[:, 0, 1] < moved[:, 1, 1]).all()
+    # … and of a flipped image, BPD-1 is what was 215 from the left: now 40.
+    assert moved[flipped, 2, 0].mean().item() == pytest.approx(40, abs=3)
+
+
+def test_rotation_is_uniform_within_15_degrees_about_the_centre():
+    landmarks = torch.tensor([[CENTER, 20.0], [CENTER, 235.0], [20.0, CENTER], [235.0, CENTER]])
+    _, moved = augment(torch.zeros(400, 1, 256, 256), landmarks.expand(400, 4, 2), generator())
+    across = moved[:, 3] - moved[:, 2]
+    degrees = torch.rad2deg(torch.atan2(across[:, 1], across[:, 0]))
+    assert degrees.abs().max() < 15 + 3  # the elastic field tilts a little more
+    assert degrees.abs().max() > 14
+    assert degrees.mean().abs() < 1
+    assert degrees.std().item() == pytest.approx(30 / math.sqrt(12), rel=0.1)  # uniform
+    middle = (moved[:, 0] + moved[:, 1]) / 2
+    assert (middle.mean(dim=0) - CENTER).abs().max() < 0.5
+
+
+def test_elastic_field_has_the_size_of_simards():
+    # Smoothing white noise of variance 1/3 with a 2-D Gaussian leaves the variance
+    # (1/3) / (4πσ²); times alpha 50 at σ = 5 that is a standard deviation of 1.629 px. At the
+    # centre neither flip (up to a sign) nor rotation moves a point: what is left is the field.
+    landmarks = torch.full((400, 4, 2), CENTER)
+    _, moved = augment(torch.zeros(400, 1, 256, 256), landmarks, generator())
+    expected = 50 * math.sqrt(1 / 3) / (5 * math.sqrt(4 * math.pi))
+    assert (moved[:, 0] - CENTER).std().item() == pytest.approx(expected, rel=0.08)
+
+
+def test_brightness_and_contrast_stay_within_a_fifth():
+    # A flat picture has no contrast: its brightness factor is all that shows.
+    flat = torch.full((400, 1, 256, 256), 0.5)
+    images, _ = augment(flat, torch.full((400, 4, 2), CENTER), generator())
+    middle = images[:, :, 100:156, 100:156].mean(dim=(1, 2, 3)) / 0.5
+    assert middle.min() > 0.8 - 0.005
+    assert middle.max() < 1.2 + 0.005
+    assert middle.std().item() == pytest.approx(0.4 / math.sqrt(12), rel=0.15)  # uniform
+
+    # Two tones about the mean 0.5: their difference shows brightness times contrast.
+    images = torch.full((400, 1, 256, 256), 0.4)
+    images[:, :, 128:] = 0.6
+    images, _ = augment(images, torch.full((400, 4, 2), CENTER), generator())
+    upper = images[:, :, 40:80, 110:146].mean(dim=(1, 2, 3))
+    lower = images[:, :, 176:216, 110:146].mean(dim=(1, 2, 3))
+    contrast = (lower - upper) / (lower + upper) / 0.2
+    assert contrast.min() > 0.8 - 0.03
+    assert contrast.max() < 1.2 + 0.03
+    assert contrast.std().item() == pytest.approx(0.4 / math.sqrt(12), rel=0.15)
+
+
+def test_noise_is_grey_and_of_sigma_2_percent():
+    images, _ = augment(
+        torch.full((20, 3, 256, 256), 0.5), torch.full((20, 4, 2), CENTER), generator()
+    )
+    assert torch.equal(images[:, 0], images[:, 1])
+    assert torch.equal(images[:, 0], images[:, 2])
+    middle = images[:, 0, 64:192, 64:192]
+    assert middle.std(dim=(1, 2)).mean().item() == pytest.approx(0.02, rel=0.03)
+
+
+def test_result_is_in_0_to_1_and_black_outside_the_frame():
+    # The level landmarks tell the angle.
+    landmarks = torch.tensor([[CENTER, 20.0], [CENTER, 235.0], [20.0, CENTER], [235.0, CENTER]])
+    images, moved = augment(torch.ones(60, 3, 256, 256), landmarks.expand(60, 4, 2), generator())
+    assert images.min() == 0
+    assert images.max() == 1
+    # A rotation by 8° brings 18 px of outside into each corner; the elastic field moves a pixel
+    # by hardly more than 8. The middle stays in the frame under any rotation.
+    across = moved[:, 3] - moved[:, 2]
+    rotated = (across[:, 1] / across[:, 0]).abs() > math.tan(math.radians(8))
+    assert rotated.sum() > 10
+    assert (images[rotated][..., [0, 0, -1, -1], [0, -1, 0, -1]] == 0).all()
+    assert images[..., 64:192, 64:192].min() > 0.6
+
+
+def test_randomness_comes_from_the_generator_alone():
+    images = torch.rand(3, 3, 256, 256, generator=generator(5))
+    landmarks = torch.full((3, 4, 2), 100.0)
+    torch.manual_seed(1)
+    first = augment(images, landmarks, generator(7))
+    state = torch.get_rng_state()
+    torch.manual_seed(2)
+    second = augment(images, landmarks, generator(7))
+    other = augment(images, landmarks, generator(8))
+    assert all(torch.equal(a, b) for a, b in zip(first, second))
+    assert not torch.equal(first[0], other[0])
+    assert not torch.equal(first[0][0] - images[0], first[0][1] - images[1])  # each differently
+    torch.manual_seed(1)
+    assert torch.equal(torch.get_rng_state(), state)  # the global generator was left alone
+
+
+def test_inputs_are_left_as_they_were():
+    images, landmarks = torch.rand(2, 1, 256, 256), torch.full((2, 4, 2), 90.0)
+    before = images.clone(), landmarks.clone()
+    augment(images, landmarks, generator())
+    assert torch.equal(images, before[0])
+    assert torch.equal(landmarks, before[1])

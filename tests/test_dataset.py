@@ -1,0 +1,170 @@
+import hashlib
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from common import InputError
+from common.dataset import COLUMNS, load_images, read_ground_truth, split_ground_truth
+
+HEADER = "image_name,ofd_1_x,ofd_1_y,ofd_2_x,ofd_2_y,bpd_1_x,bpd_1_y,bpd_2_x,bpd_2_y"
+ROW = "a.png,1,2,3,4,5,6,7,8"
+VALUES = [1, 2, 3, 4, 5, 6, 7, 8]
+
+# The report's split of 622 rows: SHA-256 of the comma-joined row numbers, in order.
+SPLIT_SHA256 = {
+    "train": "d22b6db999c88a4d1299f7d7ef3ef7dac8ac6c3e5f5894c788a8251eecb34e91",
+    "val": "a763d037bc6295cbc58e26959ec3c2ff62d9a42a12a625a147d7f1a0c4cf9466",
+    "test": "cf5214d01b95a64f73d52d66580d924d9255c0a945ad5afdfcc5da3e1d9b00ea",
+}
+
+
+def write_csv(folder, text):
+    path = folder / "ground_truth.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+def table_of(names, landmarks):
+    """A ground truth in which every image has the same landmarks (eight numbers)."""
+    return pd.DataFrame([[name, *map(float, landmarks)] for name in names], columns=list(COLUMNS))
+
+
+def test_split_is_the_reports():
+    table = pd.DataFrame({"row": range(622)})
+    parts = dict(zip(("train", "val", "test"), split_ground_truth(table)))
+    assert [len(part) for part in parts.values()] == [497, 62, 63]
+    assert parts["test"]["row"].tolist()[:6] == [247, 577, 585, 353, 383, 213]
+    for name, part in parts.items():
+        joined = ",".join(map(str, part["row"]))
+        assert hashlib.sha256(joined.encode()).hexdigest() == SPLIT_SHA256[name]
+
+
+def test_split_needs_six_rows():
+    assert [len(part) for part in split_ground_truth(pd.DataFrame({"row": range(6)}))] == [4, 1, 1]
+    with pytest.raises(InputError, match="5 rows"):
+        split_ground_truth(pd.DataFrame({"row": range(5)}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{HEADER}\n{ROW}\n",
+        f"{HEADER}\r\n{ROW}\r\n",
+        f"\ufeff{HEADER}\n{ROW}\n",
+        f"{HEADER}\na.png,1.0,2.0,3.0,4.0,5.0,6.0,7.0,8.0",
+        f"{HEADER},gestation\n{ROW},20w3d\n",
+        "bpd_2_y,bpd_2_x,bpd_1_y,bpd_1_x,id,ofd_2_y,ofd_2_x,ofd_1_y,ofd_1_x,image_name\n"
+        "8,7,6,5,x,4,3,2,1,a.png\n",
+    ],
+    ids=["plain", "CRLF", "byte-order mark", "floats", "further column", "another order"],
+)
+def test_columns_are_found_by_name(tmp_path, text):
+    table = read_ground_truth(write_csv(tmp_path, text))
+    assert table.columns.tolist() == HEADER.split(",")
+    assert table.to_numpy().tolist() == [["a.png", *VALUES]]
+
+
+@pytest.mark.parametrize("header", ["file,a,b,c,d,e,f,g,h\n", ""], ids=["other names", "no header"])
+def test_unknown_columns_are_read_by_position(tmp_path, capsys, header):
+    table = read_ground_truth(write_csv(tmp_path, f"{header}{ROW}\nb.png,8,7,6,5,4,3,2,1\n"))
+    assert table.to_numpy().tolist() == [["a.png", *VALUES], ["b.png", *VALUES[::-1]]]
+    assert "read by position" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty"),
+        (HEADER, "no rows"),
+        ("a,b\n1,2\n", "none of the columns"),
+        ("file,a,b,c,d,e,f,g,h\na.png,1,2,3,4,5,6,7,left\n", "none of the columns"),
+        (f"{HEADER}\n{ROW},9\n", "not a CSV"),
+        (f"{HEADER.replace('bpd_2_y', 'bpd2y')}\n{ROW}\n", "no column named bpd_2_y"),
+        (f"{HEADER},ofd_1_x\n{ROW},1\n", "more than one column named ofd_1_x"),
+        (f"{HEADER}\na.png,1,2,3,4,5,6,7,left\n", "row 1 .a.png.: bpd_2_y is 'left'"),
+        (f"{HEADER}\na.png,1,2,3,4,5,6,7\n", "row 1 .a.png.: bpd_2_y"),
+        (f"{HEADER}\n{ROW}\nb.png,nan,2,3,4,5,6,7,8\n", "row 2 .b.png.: ofd_1_x is 'nan'"),
+        (f"{HEADER}\na.png,1,inf,3,4,5,6,7,8\n", "ofd_1_y is 'inf'"),
+        (f"{HEADER}\na.png,1,-2,3,4,5,6,7,8\n", "ofd_1_y is -2, below 0"),
+        (f"{HEADER}\n{ROW}\n{ROW}\n", "row 2 .a.png.: the name stands in an earlier row"),
+        (f"{HEADER}\n../a.png,1,2,3,4,5,6,7,8\n", "leads out of the image folder"),
+        (f"{HEADER}\n,1,2,3,4,5,6,7,8\n", "row 1: no image name"),
+        (b"\x89PNG\r\n\x1a\n\x00\xff\xfe", "not a CSV"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path, text, message):
+    path = write_csv(tmp_path, text)
+    with pytest.raises(InputError, match=message) as caught:
+        read_ground_truth(path)
+    assert path in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.csv: no such"):
+        read_ground_truth(str(tmp_path / "nowhere.csv"))
+
+
+def test_all_problems_are_told_at_once(tmp_path):
+    rows = "\n".join(f"{i}.png,-1,2,3,4,5,6,7,8" for i in range(23))
+    with pytest.raises(InputError) as caught:
+        read_ground_truth(write_csv(tmp_path, f"{HEADER}\n{rows}\n"))
+    lines = str(caught.value).splitlines()
+    assert "23 problems" in lines[0]
+    assert len(lines) == 1 + 20 + 1
+    assert "and 3 more" in lines[-1]
+
+
+def test_images_are_rgb_in_0_to_1_and_landmarks_scale(tmp_path):
+    # OpenCV writes BGR: this picture is pure red above and black below.
+    picture = np.zeros((100, 400, 3), np.uint8)
+    picture[:50, :, 2] = 255
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    data = load_images(table_of(["a.png"], [200, 25, 0, 0, 399, 99, 100, 50]), str(tmp_path))
+    images, landmarks = data.batch(slice(0, 1))
+    assert images.shape == (1, 3, 256, 256)
+    assert images.dtype == torch.float32
+    assert images[0, :, 0, 0].tolist() == [1, 0, 0]
+    assert images[0, :, 255, 255].tolist() == [0, 0, 0]
+    # x · 256/400 and y · 256/100, by hand
+    expected = [[128, 64], [0, 0], [255.36, 253.44], [64, 128]]
+    torch.testing.assert_close(landmarks[0], torch.tensor(expected), rtol=0, atol=1e-4)
+
+
+def test_grey_images_are_kept_in_one_channel_in_the_tables_order(tmp_path):
+    names = [f"{value}.png" for value in (200, 0, 51)]
+    for name in names:
+        cv2.imwrite(str(tmp_path / name), np.full((30, 40), int(name[:-4]), np.uint8))
+    data = load_images(table_of(names, VALUES), str(tmp_path))
+    assert data.images.shape == (3, 1, 256, 256)
+    assert data.images.dtype == torch.uint8
+    images, _ = data.batch(torch.tensor([2, 0]))
+    assert images.shape == (2, 3, 256, 256)
+    assert images.amax(dim=(1, 2, 3)).tolist() == pytest.approx([0.2, 200 / 255])
+    assert images.amin(dim=(1, 2, 3)).tolist() == pytest.approx([0.2, 200 / 255])
+
+
+def test_resizing_is_bilinear(tmp_path):
+    # Halving a picture bilinearly averages 2×2 blocks: columns 0, 100, 0, 100, … become 50.
+    picture = np.zeros((512, 512), np.uint8)
+    picture[:, 1::2] = 100
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    data = load_images(table_of(["a.png"], VALUES), str(tmp_path))
+    assert (data.images == 50).all()
+
+
+def test_missing_broken_and_mismatched_images_are_all_named(tmp_path):
+    cv2.imwrite(str(tmp_path / "small.png"), np.zeros((6, 8), np.uint8))
+    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "empty.png").touch()
+    names = ["missing.png", "text.png", "empty.png", "small.png"]
+    with pytest.raises(InputError) as caught:
+        load_images(table_of(names, [1, 2, 3, 4, 5, 5, 8, 5]), str(tmp_path))
+    lines = str(caught.value).splitlines()
+    assert "row 1: missing.png: no such image" in lines[1]
+    assert "row 2: text.png: not a readable image" in lines[2]
+    assert "row 3: empty.png: not a readable image" in lines[3]
+    assert "row 4: small.png: BPD-2 (8, 5) lies outside the image of 8×6 px" in lines[4]
+    assert len(lines) == 5

@@ -1,0 +1,61 @@
+import math
+
+import pytest
+import torch
+
+from common.heatmaps import argmax_landmarks, gaussian_heatmaps
+
+
+def test_values_follow_the_gaussian():
+    heatmaps = gaussian_heatmaps(torch.tensor([[[100.0, 60.0]] * 4]))
+    assert heatmaps.shape == (1, 4, 256, 256)
+    assert heatmaps.dtype == torch.float32
+    for dx, dy in [(0, 0), (10, 0), (0, 10), (-6, 8), (20, 0), (15, -20), (30, 0)]:
+        expected = math.exp(-(dx**2 + dy**2) / 200)  # 2σ² with σ = 10
+        assert heatmaps[0, 2, 60 + dy, 100 + dx].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_values_below_one_hundredth_are_zero():
+    heatmap = gaussian_heatmaps(torch.tensor([[128.0, 128.0]] * 4))[0]
+    assert heatmap[128, 128 + 30] > 0.01  # exp(−4.5) = 0.0111
+    assert heatmap[128, 128 + 31] == 0  # exp(−4.805) = 0.0082
+    assert heatmap[heatmap > 0].min() >= 0.01
+
+
+def test_each_landmark_has_a_heatmap_of_its_own_between_pixels_too():
+    landmarks = torch.tensor([[10.25, 20.0], [30.0, 40.5], [0.0, 0.0], [255.0, 255.0]])
+    heatmaps = gaussian_heatmaps(landmarks)
+    assert heatmaps[0, 20, 10].item() == pytest.approx(math.exp(-(0.25**2) / 200))
+    assert heatmaps[1, 40, 30].item() == pytest.approx(math.exp(-(0.5**2) / 200))
+    assert heatmaps[1, 40, 30] == heatmaps[1, 41, 30]
+    assert heatmaps[2, 0, 0] == heatmaps[3, 255, 255] == 1
+
+
+def test_a_landmark_outside_is_drawn_at_the_nearest_border_pixel():
+    outside = torch.tensor([[-40.0, 100.0], [300.0, -1.0], [50.0, 256.0], [1e6, 1e6]])
+    inside = torch.tensor([[0.0, 100.0], [255.0, 0.0], [50.0, 255.0], [255.0, 255.0]])
+    assert torch.equal(gaussian_heatmaps(outside), gaussian_heatmaps(inside))
+
+
+def test_size_is_height_and_width_and_sigma_counts():
+    heatmaps = gaussian_heatmaps(torch.tensor([[[50, 20]] * 4]), size=(32, 64), sigma=2.0)
+    assert heatmaps.shape == (1, 4, 32, 64)
+    assert heatmaps[0, 0, 20, 52].item() == pytest.approx(math.exp(-0.5))
+
+
+def test_decoding_is_exact_for_every_pixel_of_the_grid():
+    x = torch.arange(256.0)
+    for row in range(0, 256, 4):
+        landmarks = torch.stack(
+            [torch.stack([x, torch.full_like(x, row + i)], dim=-1) for i in range(4)], dim=1
+        )
+        assert torch.equal(argmax_landmarks(gaussian_heatmaps(landmarks)), landmarks)
+
+
+def test_decoding_takes_any_leading_shape():
+    heatmaps = torch.zeros(2, 3, 4, 5, 7)
+    heatmaps[1, 2, 3, 4, 6] = 1
+    decoded = argmax_landmarks(heatmaps)
+    assert decoded.shape == (2, 3, 4, 2)
+    assert decoded[1, 2, 3].tolist() == [6, 4]
+    assert decoded.sum() == 10

@@ -1,0 +1,235 @@
+import json
+import urllib.error
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.models import resnet34
+
+from common import InputError
+from common.heatmaps import argmax_landmarks, gaussian_heatmaps
+from common.losses import AdaptiveWingLoss
+from common.models import (
+    ChannelAttention,
+    ResNetUNet,
+    SpatialAttention,
+    UNet,
+    count_parameters,
+    load_weights,
+    upsample,
+)
+
+REFERENCE = Path(__file__).parent / "reference"
+
+
+@pytest.mark.parametrize(("network", "parameters"), [(UNet, 7_788_740), (ResNetUNet, 24_118_918)])
+def test_parameter_counts_are_the_reports(network, parameters):
+    assert count_parameters(network()) == parameters
+
+
+@pytest.mark.parametrize(
+    ("network", "file"),
+    [(UNet, "unet_state_dict_shapes.json"), (ResNetUNet, "resnet_unet_state_dict_shapes.json")],
+)
+def test_state_dict_keys_and_shapes_are_those_of_the_published_weights(network, file):
+    published = json.loads((REFERENCE / file).read_text())
+    ours = {key: list(value.shape) for key, value in network().state_dict().items()}
+    assert ours == published
+
+
+@pytest.mark.parametrize("network", [UNet, ResNetUNet])
+def test_one_heatmap_per_landmark_at_full_size_and_no_output_activation(network):
+    torch.manual_seed(0)
+    model = network().eval()
+    with torch.inference_mode():
+        heatmaps = model(torch.rand(1, 3, 64, 96))
+    assert heatmaps.shape == (1, 4, 64, 96)
+    assert heatmaps.min() < 0  # neither ReLU nor sigmoid
+
+
+def test_upsampling_keeps_the_corners():
+    # align_corners=True: n points become 2n over the same interval.
+    ramp = torch.linspace(0, 1, 4).expand(1, 2, 4, 4)
+    torch.testing.assert_close(upsample(ramp)[0, 0, 0], torch.linspace(0, 1, 8))
+    torch.testing.assert_close(upsample(ramp.mT)[0, 0, :, 0], torch.linspace(0, 1, 8))
+
+
+def test_unet_concatenates_the_upsampled_features_before_the_skip():
+    # Where the weights of the first 512 inputs of dconv_up3 are 0, only the skip is left, so the
+    # deepest stage no longer matters.
+    torch.manual_seed(0)
+    model = UNet().eval()
+    images = torch.rand(1, 3, 32, 32)
+    with torch.inference_mode():
+        model.dconv_up3[0].weight[:, :512] = 0
+        before = model(images)
+        model.dconv_down4[0].weight.normal_()
+        torch.testing.assert_close(model(images), before)
+        model.dconv_down3[0].weight.normal_()
+        assert not torch.allclose(model(images), before)
+
+
+def test_resnet_unet_concatenates_the_decoder_before_the_attended_skip():
+    torch.manual_seed(0)
+    model = ResNetUNet().eval()
+    images = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        model.decoder3[0].weight[:, 256:] = 0
+        before = model(images)
+        model.att3.fc[0].weight.normal_()
+        torch.testing.assert_close(model(images), before)
+        model.decoder4[0].weight.normal_()
+        assert not torch.allclose(model(images), before)
+
+
+def test_resnet_unet_encodes_as_torchvision_does(tmp_path):
+    torch.manual_seed(0)
+    resnet = resnet34()
+    path = tmp_path / "encoder.pth"
+    torch.save(resnet.state_dict(), path)
+    model = ResNetUNet(str(path)).eval()
+    features = {}
+    for module, name in ((model.encoder4, "ours"), (resnet.eval().layer4, "torchvision")):
+        module.register_forward_hook(lambda _m, _i, out, name=name: features.update({name: out}))
+    images = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        model(images)
+        resnet(images)
+    assert features["ours"].shape == (1, 512, 2, 2)
+    torch.testing.assert_close(features["ours"], features["torchvision"])
+
+
+def test_channel_attention_by_hand():
+    # One hidden unit that sums the channels (1 and 3 on average, 2 and 6 at most): 4 and 8.
+    # Outputs 0.1 and −0.1 times that, summed over both poolings: ±1.2, through a sigmoid.
+    attention = ChannelAttention(2, reduction=2)
+    attention.fc[0].weight.data = torch.tensor([[1.0, 1.0]])
+    attention.fc[2].weight.data = torch.tensor([[0.1], [-0.1]])
+    features = torch.tensor([[[[0.0, 2.0]], [[0.0, 6.0]]]])
+    scales = torch.sigmoid(torch.tensor([1.2, -1.2]))
+    torch.testing.assert_close(attention(features), features * scales[None, :, None, None])
+
+
+def test_spatial_attention_by_hand():
+    # Only the kernel's centre counts: 0.5 times the mean (2) minus 1 times the maximum (3).
+    attention = SpatialAttention()
+    attention.conv.weight.data.zero_()
+    attention.conv.weight.data[0, :, 3, 3] = torch.tensor([0.5, -1.0])
+    features = torch.tensor([1.0, 3.0])[None, :, None, None].expand(1, 2, 9, 9)
+    torch.testing.assert_close(
+        attention(features), features * torch.sigmoid(torch.tensor(0.5 * 2 - 3))
+    )
+
+
+@pytest.mark.parametrize(
+    ("network", "loss", "steps"),
+    [(UNet, torch.nn.MSELoss(), 60), (ResNetUNet, AdaptiveWingLoss(), 60)],
+)
+def test_overfits_two_images(network, loss, steps):
+    torch.manual_seed(0)
+    model = network()
+    images = torch.rand(2, 3, 64, 64)
+    landmarks = torch.tensor(
+        [
+            [[10.0, 12.0], [50.0, 40.0], [30.0, 8.0], [20.0, 55.0]],
+            [[40.0, 50.0], [12.0, 20.0], [55.0, 33.0], [33.0, 10.0]],
+        ]
+    )
+    target = gaussian_heatmaps(landmarks, (64, 64), sigma=4)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss(model(images), target).backward()
+        optimizer.step()
+    found = argmax_landmarks(model(images))
+    assert (found - landmarks).norm(dim=-1).max() <= 3
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "model_state_dict"])
+@pytest.mark.parametrize("network", [UNet, ResNetUNet])
+def test_both_forms_of_a_weights_file_load(tmp_path, weights, network, wrapped):
+    path = weights[network]
+    state_dict = torch.load(path, weights_only=True)
+    if wrapped:
+        path = tmp_path / "wrapped.pth"
+        torch.save({"epoch": 3, "model_state_dict": state_dict}, path)
+    model = network()
+    load_weights(model, str(path))
+    assert all(torch.equal(value, state_dict[key]) for key, value in model.state_dict().items())
+
+
+def test_weights_that_cannot_be_used_are_named(tmp_path, weights):
+    def message(path):
+        with pytest.raises(InputError) as caught:
+            load_weights(UNet(), str(path))
+        assert str(path) in str(caught.value)
+        return str(caught.value)
+
+    assert "no such weights file" in message(tmp_path / "nowhere.pth")
+    text = tmp_path / "text.pth"
+    text.write_text("no weights")
+    assert "not a PyTorch weights file" in message(text)
+    truncated = tmp_path / "truncated.pth"
+    truncated.write_bytes(weights[UNet].read_bytes()[:1_000_000])
+    assert "not a PyTorch weights file" in message(truncated)
+    torch.save([1, 2, 3], text)
+    assert "holds no state dict" in message(text)
+    assert "do not fit UNet" in message(weights[ResNetUNet])
+
+
+class WritesAFile:
+    """Pickled, it calls open(path, "w") when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_loading_runs_no_code_from_the_file(tmp_path):
+    torch.save({"model_state_dict": WritesAFile(tmp_path / "written")}, tmp_path / "evil.pth")
+    with pytest.raises(InputError, match="not a PyTorch weights file"):
+        load_weights(UNet(), str(tmp_path / "evil.pth"))
+    assert not (tmp_path / "written").exists()
+
+
+def test_encoder_weights_that_are_no_resnet34_are_named(weights):
+    with pytest.raises(InputError, match="not torchvision's ResNet-34"):
+        ResNetUNet(str(weights[UNet]))
+    with pytest.raises(InputError, match="no such weights file"):
+        ResNetUNet("nowhere.pth")
+
+
+def test_encoder_weights_may_lack_the_head(tmp_path):
+    torch.manual_seed(0)
+    state_dict = resnet34().state_dict()
+    del state_dict["fc.weight"], state_dict["fc.bias"]
+    torch.save(state_dict, tmp_path / "headless.pth")
+    model = ResNetUNet(str(tmp_path / "headless.pth"))
+    assert torch.equal(model.firstconv.weight, state_dict["conv1.weight"])
+
+
+def test_imagenet_weights_come_from_torchs_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cache = tmp_path / "hub" / "checkpoints"
+    cache.mkdir(parents=True)
+    torch.manual_seed(0)
+    resnet = resnet34()
+    torch.save(resnet.state_dict(), cache / "resnet34-b627a593.pth")
+    model = ResNetUNet("imagenet")
+    assert torch.equal(model.encoder4[2].conv2.weight, resnet.layer4[2].conv2.weight)
+
+
+def test_a_failed_download_names_three_ways_on(tmp_path, monkeypatch):
+    def no_network(*_args, **_kwargs):
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
+    with pytest.raises(InputError) as caught:
+        ResNetUNet("imagenet")
+    message = str(caught.value)
+    assert "download.pytorch.org" in message
+    assert str(tmp_path / "hub" / "checkpoints" / "resnet34-b627a593.pth") in message
+    assert "--encoder_weights none" in message

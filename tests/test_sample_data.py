@@ -1,0 +1,45 @@
+import cv2
+import numpy as np
+import pandas as pd
+
+from common import sample_data
+
+
+def test_format_and_conventions(samples):
+    table = pd.read_csv(samples / "ground_truth.csv")
+    assert table["image_name"].tolist() == [f"{i:03d}_HC.png" for i in range(6)]
+    assert (table["ofd_1_y"] < table["ofd_2_y"]).all()  # OFD-1 is the upper end
+    assert (table["bpd_1_x"] < table["bpd_2_x"]).all()  # BPD-1 is the left end
+    for name in table["image_name"]:
+        image = cv2.imread(str(samples / "images" / name), cv2.IMREAD_UNCHANGED)
+        assert image.shape == (540, 800)
+        assert image.dtype == np.uint8
+
+
+def test_the_two_diameters_are_the_axes_of_one_ellipse():
+    for seed in range(5):
+        _, (ofd_1, ofd_2, bpd_1, bpd_2) = sample_data.synthetic_head(np.random.default_rng(seed))
+        np.testing.assert_allclose(ofd_1 + ofd_2, bpd_1 + bpd_2)  # one centre
+        assert abs(np.dot(ofd_2 - ofd_1, bpd_2 - bpd_1)) < 1e-6  # at right angles
+        for x, y in (ofd_1, ofd_2, bpd_1, bpd_2):
+            assert 0 <= x < 800
+            assert 0 <= y < 540
+
+
+def test_the_skull_is_bright_at_the_upright_ends():
+    # They face the beam, so the echo is strongest there: brighter than the picture around it.
+    for seed in range(5):
+        image, landmarks = sample_data.synthetic_head(np.random.default_rng(seed))
+        for x, y in landmarks[:2].round().astype(int):
+            patch = image[max(y - 4, 0) : y + 5, x - 4 : x + 5]
+            assert patch.mean() > 1.5 * image.mean()
+
+
+def test_the_same_seed_gives_the_same_files(samples, tmp_path):
+    sample_data.main(["--output_dir", str(tmp_path), "--images", "2"])
+    for name in ("000_HC.png", "001_HC.png"):
+        assert (tmp_path / "images" / name).read_bytes() == (samples / "images" / name).read_bytes()
+    sample_data.main(["--output_dir", str(tmp_path), "--images", "1", "--seed", "43"])
+    assert (tmp_path / "images" / "000_HC.png").read_bytes() != (
+        samples / "images" / "000_HC.png"
+    ).read_bytes()

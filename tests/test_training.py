@@ -1,0 +1,129 @@
+import math
+
+import pytest
+import torch
+
+from common.dataset import LandmarkImages
+from common.losses import AdaptiveWingLoss
+from common.models import UNet
+from common.training import seed_everything, train_one_epoch, validate, warmup_cosine
+
+
+def learning_rates(epochs, warmup_epochs, lr=1e-3):
+    """The rate of each epoch as the optimiser has it while that epoch trains."""
+    optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=lr)
+    scheduler = warmup_cosine(optimizer, epochs, warmup_epochs, final_lr=1e-6)
+    rates = []
+    for _ in range(epochs):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+def test_warm_up_then_cosine_as_in_the_report():
+    rates = learning_rates(50, 5)
+    assert rates[:5] == pytest.approx([2e-4, 4e-4, 6e-4, 8e-4, 1e-3])
+    assert rates[-1] == pytest.approx(1e-6)
+    assert all(a > b for a, b in zip(rates[4:], rates[5:]))
+    # a third and two thirds of the way: (1 + cos 60°)/2 = 3/4 and (1 + cos 120°)/2 = 1/4
+    assert rates[4 + 15] == pytest.approx(1e-6 + (1e-3 - 1e-6) * 0.75)
+    assert rates[4 + 30] == pytest.approx(1e-6 + (1e-3 - 1e-6) * 0.25)
+
+
+def test_warm_up_only_when_there_are_no_more_epochs():
+    assert learning_rates(5, 5) == pytest.approx([2e-4, 4e-4, 6e-4, 8e-4, 1e-3])
+    assert learning_rates(3, 5) == pytest.approx([2e-4, 4e-4, 6e-4])
+    assert learning_rates(1, 5) == pytest.approx([2e-4])
+
+
+def test_no_warm_up_starts_at_the_full_rate():
+    assert learning_rates(1, 0) == pytest.approx([1e-3])
+    assert learning_rates(3, 0) == pytest.approx([1e-3, (1e-3 + 1e-6) / 2, 1e-6])
+    assert learning_rates(6, 5)[-2:] == pytest.approx([1e-3, 1e-6])
+
+
+class Recorder(torch.nn.Module):
+    """A model of one parameter that notes the mean brightness of each image it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.level = torch.nn.Parameter(torch.zeros(()))
+        self.seen = []
+
+    def forward(self, images):
+        self.seen += [round(v * 255) for v in images.mean(dim=(1, 2, 3)).tolist()]
+        return self.level.expand(len(images), 4, *images.shape[-2:])
+
+
+def numbered_images(count):
+    """Images 0, 1, 2, … as bright as their number."""
+    images = torch.arange(count, dtype=torch.uint8)[:, None, None, None].repeat(1, 1, 16, 16)
+    return LandmarkImages([str(i) for i in range(count)], images, torch.full((count, 4, 2), 8.0))
+
+
+def run_epoch(seed, batch_size=3, augment=None, lr=0.0):
+    model = Recorder()
+    loss = train_one_epoch(
+        model,
+        torch.nn.MSELoss(),
+        torch.optim.SGD(model.parameters(), lr=lr),
+        torch.amp.GradScaler("cpu", enabled=False),
+        numbered_images(10),
+        batch_size=batch_size,
+        seed=seed,
+        augment=augment,
+    )
+    return model, loss
+
+
+def test_an_epoch_shows_every_image_once_in_an_order_of_its_seed():
+    first, again, other = run_epoch(1)[0].seen, run_epoch(1)[0].seen, run_epoch(2)[0].seen
+    assert sorted(first) == list(range(10))
+    assert first == again
+    assert first != other
+    assert first != sorted(first)
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_images_whatever_the_batches():
+    # The model says 0 everywhere; the target is exp(−d²/200) about (8, 8), all of it above 0.01.
+    offsets = [math.exp(-((i - 8) ** 2) / 100) for i in range(16)]  # squared: over σ², not 2σ²
+    expected = sum(offsets) ** 2 / 256
+    assert run_epoch(1, batch_size=3)[1] == pytest.approx(expected, rel=1e-5)  # 3, 3, 3, 1
+    assert run_epoch(1, batch_size=10)[1] == pytest.approx(expected, rel=1e-5)
+    model = Recorder()
+    assert validate(model, torch.nn.MSELoss(), numbered_images(10), 4) == pytest.approx(expected)
+    assert model.seen == list(range(10))
+
+
+def test_augmentation_is_fresh_each_epoch_and_from_the_seed():
+    draws = []
+
+    def augment(images, landmarks, generator):
+        draws.append(torch.rand(1, generator=generator).item())
+        return images, landmarks
+
+    for seed in (1, 1, 2):
+        run_epoch(seed, augment=augment)
+    first, again, other = draws[:4], draws[4:8], draws[8:]
+    assert len(set(first)) == 4
+    assert first == again
+    assert not set(first) & set(other)
+
+
+def test_training_changes_the_model_and_validation_does_not():
+    assert run_epoch(1, lr=0.1)[0].level != 0
+    torch.manual_seed(0)
+    model = UNet()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    validate(model, AdaptiveWingLoss(), numbered_images(2), 2)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_seeds():
+    seed_everything(42)
+    first = torch.rand(3)
+    seed_everything(42)
+    assert torch.equal(torch.rand(3), first)
+    assert torch.backends.cudnn.deterministic
+    assert not torch.backends.cudnn.benchmark
