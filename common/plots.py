@@ -66,7 +66,7 @@ def augmentation_examples(images: Tensor, landmarks: Tensor, path: str) -> None:
         for name, color, (x, y) in zip(LANDMARK_NAMES, COLORS, landmarks[number].tolist()):
             axis.annotate(
                 name,
-                (min(max(x, 12), IMAGE_SIZE - 12), min(max(y, 12), IMAGE_SIZE - 12)),
+                (min(max(x, 24), IMAGE_SIZE - 24), min(max(y, 12), IMAGE_SIZE - 12)),
                 xytext=(0, 9),
                 textcoords="offset points",
                 ha="center",
