@@ -11,7 +11,7 @@ def main(argv=None):
         pred_save_path="hypothesis_2_predictions_visualization.png",
         error_save_path="hypothesis_2_error_distribution.png",
     )
-    cli.run_tester(parser.parse_args(argv), UNet())
+    cli.run_tester(parser.parse_args(argv), UNet)
 
 
 if __name__ == "__main__":

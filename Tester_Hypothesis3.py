@@ -11,7 +11,7 @@ def main(argv=None):
         pred_save_path="hypothesis_3_predictions_visualization.png",
         error_save_path="hypothesis_3_error_distribution.png",
     )
-    cli.run_tester(parser.parse_args(argv), ResNetUNet())
+    cli.run_tester(parser.parse_args(argv), ResNetUNet)
 
 
 if __name__ == "__main__":

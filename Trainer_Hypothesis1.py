@@ -7,7 +7,7 @@ from common import cli, training
 from common.models import UNet
 
 
-@cli.reports_errors
+@cli.reports_errors(resumable=True)
 def main(argv=None):
     parser = cli.trainer_parser(
         __doc__,
@@ -38,7 +38,10 @@ def main(argv=None):
         seed=args.seed,
         model_save_path=args.model_save_path,
         plot_save_path=args.plot_save_path,
-        settings=vars(args),
+        settings={"hypothesis": 1, **vars(args)},
+        epochs_may_change=True,
+        resume=args.resume,
+        checkpoint_seconds=args.checkpoint_seconds,
     )
 
 

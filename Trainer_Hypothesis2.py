@@ -1,5 +1,7 @@
 """Train Hypothesis 2: the U-Net of Hypothesis 1 on images that are augmented afresh each epoch."""
 
+import os
+
 import torch
 from torch import nn
 
@@ -8,7 +10,7 @@ from common.augmentation import augment
 from common.models import UNet
 
 
-@cli.reports_errors
+@cli.reports_errors(resumable=True)
 def main(argv=None):
     parser = cli.trainer_parser(
         __doc__,
@@ -26,11 +28,13 @@ def main(argv=None):
     args = parser.parse_args(argv)
     device, train_set, val_set = cli.start_training(args, args.augmentation_save_path)
 
-    generator = torch.Generator(device).manual_seed(args.seed)
-    first_image_eight_times = train_set.batch(torch.zeros(8, dtype=torch.long, device=device))
-    plots.augmentation_examples(
-        *augment(*first_image_eight_times, generator), args.augmentation_save_path
-    )
+    checkpoint_path = training.checkpoint_path_of(args.model_save_path)
+    if not (args.resume and os.path.exists(checkpoint_path)):  # a resumed run has drawn them
+        generator = torch.Generator(device).manual_seed(args.seed)
+        first_image_eight_times = train_set.batch(torch.zeros(8, dtype=torch.long, device=device))
+        plots.augmentation_examples(
+            *augment(*first_image_eight_times, generator), args.augmentation_save_path
+        )
 
     model = UNet().to(device)
     cli.announce(model)
@@ -51,7 +55,10 @@ def main(argv=None):
         seed=args.seed,
         model_save_path=args.model_save_path,
         plot_save_path=args.plot_save_path,
-        settings=vars(args),
+        settings={"hypothesis": 2, **vars(args)},
+        epochs_may_change=True,
+        resume=args.resume,
+        checkpoint_seconds=args.checkpoint_seconds,
     )
     print(f"Augmentation:    {args.augmentation_save_path}")
 

@@ -7,7 +7,7 @@ from common.losses import AdaptiveWingLoss
 from common.models import ResNetUNet
 
 
-@cli.reports_errors
+@cli.reports_errors(resumable=True)
 def main(argv=None):
     parser = cli.trainer_parser(
         __doc__,
@@ -51,7 +51,9 @@ def main(argv=None):
         seed=args.seed,
         model_save_path=args.model_save_path,
         plot_save_path=args.plot_save_path,
-        settings=vars(args),
+        settings={"hypothesis": 3, **vars(args)},
+        resume=args.resume,
+        checkpoint_seconds=args.checkpoint_seconds,
     )
 
 

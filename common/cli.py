@@ -6,6 +6,7 @@ import argparse
 import functools
 import math
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any, Callable, NoReturn
@@ -14,10 +15,16 @@ import pandas as pd
 import torch
 from torch import nn
 
-from common import InputError, evaluation, plots
-from common.dataset import LandmarkImages, load_images, read_ground_truth, split_ground_truth
+from common import UserError, evaluation, plots
+from common.dataset import (
+    LandmarkImages,
+    Problem,
+    load_images,
+    parse_ground_truth,
+    split_ground_truth,
+)
 from common.models import count_parameters, load_weights
-from common.training import checkpoint_path_of, seed_everything
+from common.training import checkpoint_path_of, out_of_memory, seed_everything
 
 
 class Parser(argparse.ArgumentParser):
@@ -52,6 +59,13 @@ def trainer_parser(
     add("--lr", type=positive_float, default=lr, help="learning rate")
     add("--seed", type=natural_number, default=42, help="of everything random but the split")
     _add_device_argument(parser)
+    add("--resume", action="store_true", help="go on from the checkpoint beside the model")
+    add(
+        "--checkpoint_seconds",
+        type=natural_float,
+        default=60,
+        help="save after an epoch when so long has passed since the last time; 0: each epoch",
+    )
     return parser
 
 
@@ -69,24 +83,24 @@ def tester_parser(description: str, *, pred_save_path: str, error_save_path: str
 
 
 def start_training(
-    args: argparse.Namespace, *more_outputs: str
+    args: argparse.Namespace, *more_pictures: str
 ) -> tuple[torch.device, LandmarkImages, LandmarkImages]:
     """Check the arguments, seed everything, and load the images.
 
-    more_outputs: files that this trainer writes beside those that all do.
+    more_pictures: what this trainer draws beside the curves.
     Returns the device and, on it, the training and the validation set.
     """
     _check_outputs(
-        args.model_save_path,
-        checkpoint_path_of(args.model_save_path),
-        args.plot_save_path,
-        *more_outputs,
+        args,
+        weights=[args.model_save_path, checkpoint_path_of(args.model_save_path)],
+        pictures=[args.plot_save_path, *more_pictures],
     )
     device = select_device(args.device)
     seed_everything(args.seed)
-    train, val, _ = _read_split(args.csv_path)
-    data = load_images(pd.concat([train, val]), args.image_folder_path).to(device)
+    (train, val, _), problems = _read_split(args.csv_path)
+    data = load_images(pd.concat([train, val]), args.image_folder_path, problems)
     print(f"In memory: {len(data)} images, {data.images.nbytes / 1e6:.1f} MB")
+    data = data.to(device)
     return device, data[: len(train)], data[len(train) :]
 
 
@@ -95,15 +109,19 @@ def announce(model: nn.Module) -> None:
     print(f"{type(model).__name__}: {count_parameters(model):,} parameters", flush=True)
 
 
-def run_tester(args: argparse.Namespace, model: nn.Module) -> None:
-    """Test a model on the test images: print the errors and draw the two pictures."""
-    _check_outputs(args.pred_save_path, args.error_save_path)
+def run_tester(args: argparse.Namespace, network: type[nn.Module]) -> None:
+    """Test a network on the test images: print the errors and draw the two pictures."""
+    _check_outputs(args, weights=[], pictures=[args.pred_save_path, args.error_save_path])
     device = select_device(args.device)
+    (_, _, test), problems = _read_split(args.csv_path)
+    model = network()
     load_weights(model, args.model_path)
-    _, _, test = _read_split(args.csv_path)
     announce(model)
-    data = load_images(test, args.image_folder_path)
-    predicted = evaluation.predict(model.to(device), data.to(device), args.batch_size)
+    data = load_images(test, args.image_folder_path, problems)
+    try:
+        predicted = evaluation.predict(model.to(device), data.to(device), args.batch_size)
+    except torch.cuda.OutOfMemoryError as error:
+        raise out_of_memory(args.batch_size) from error
     errors = evaluation.pixel_errors(predicted, data.landmarks)
     print(evaluation.error_summary(errors))
     plots.predictions(data, predicted, errors, args.pred_save_path)
@@ -111,24 +129,38 @@ def run_tester(args: argparse.Namespace, model: nn.Module) -> None:
     print(f"\nPredictions: {args.pred_save_path}\nErrors:      {args.error_save_path}")
 
 
-def reports_errors(main: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a script's main: an InputError becomes its message and exit status 2."""
+def reports_errors(main: Callable[..., Any] | None = None, *, resumable: bool = False) -> Any:
+    """Decorate a script's main: no traceback for what its user can mend.
+
+    A UserError becomes its message and exit status 2, Ctrl-C becomes one line (with the command
+    to go on, if the script is resumable) and exit status 130.
+    """
+    if main is None:
+        return functools.partial(reports_errors, resumable=resumable)
 
     @functools.wraps(main)
     def wrapper(argv: list[str] | None = None) -> Any:
         try:
             return main(argv)
-        except InputError as error:
+        except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(2) from error
+        except KeyboardInterrupt as error:
+            message = "Interrupted."
+            if resumable:
+                arguments = [a for a in (sys.argv[1:] if argv is None else argv) if a != "--resume"]
+                command = ["python", Path(main.__globals__["__file__"]).name, *arguments]
+                message += f" To go on: {shlex.join([*command, '--resume'])}"
+            print(f"\n{message}", file=sys.stderr)
+            raise SystemExit(130) from error
 
     return wrapper
 
 
 def select_device(name: str) -> torch.device:
-    """auto, cpu or cuda → the device, which is also printed. Raises InputError without CUDA."""
+    """auto, cpu or cuda → the device, which is also printed. Raises UserError without CUDA."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: there is no CUDA device here; use --device cpu or auto")
+        raise UserError("--device cuda: there is no CUDA device here; use --device cpu or auto")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
@@ -180,23 +212,28 @@ def _add_device_argument(parser: Parser) -> None:
     )
 
 
-def _check_outputs(*paths: str) -> None:
-    """Raise InputError for an output that could not be written when the work is done."""
-    seen: set[Path] = set()
-    for path in map(Path, paths):
+def _check_outputs(args: argparse.Namespace, weights: list[str], pictures: list[str]) -> None:
+    """Raise UserError for an output that could not be written when the work is done, or that
+    would be written over an input."""
+    inputs = [args.csv_path, vars(args).get("model_path"), vars(args).get("encoder_weights")]
+    taken = {Path(path).resolve() for path in inputs if path}
+    for path in map(Path, [*weights, *pictures]):
         if path.is_dir():
-            raise InputError(f"{path}: is a folder, and a file is to be written there")
+            raise UserError(f"{path}: is a folder, and a file is to be written there")
         if not path.parent.is_dir():
-            raise InputError(f"{path}: the folder {path.parent} does not exist")
+            raise UserError(f"{path}: the folder {path.parent} does not exist")
         if not os.access(path.parent, os.W_OK):
-            raise InputError(f"{path}: the folder {path.parent} cannot be written to")
-        if path.resolve() in seen:
-            raise InputError(f"{path}: two outputs have this name")
-        seen.add(path.resolve())
+            raise UserError(f"{path}: the folder {path.parent} cannot be written to")
+        if path.resolve() in taken:
+            raise UserError(f"{path}: two of the files given have this name")
+        taken.add(path.resolve())
+    for path in pictures:
+        plots.check_picture_path(path)
 
 
-def _read_split(csv_path: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    table = read_ground_truth(csv_path)
+def _read_split(csv_path: str) -> tuple[tuple[pd.DataFrame, ...], list[Problem]]:
+    """(train, val, test), and what is wrong with single rows of the ground truth."""
+    table, problems = parse_ground_truth(csv_path)
     train, val, test = split_ground_truth(table)
     print(f"Loaded {len(table)} images\nTrain: {len(train)} | Val: {len(val)} | Test: {len(test)}")
-    return train, val, test
+    return (train, val, test), problems

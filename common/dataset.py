@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from tqdm import tqdm
 
-from common import InputError
+from common import UserError
 
 IMAGE_SIZE = 256  # px, height and width of what the networks see
 SPLIT_SEED = 42  # the report's; --seed does not touch it, or runs could not be compared
@@ -27,6 +29,8 @@ COORDINATE_COLUMNS = tuple(
 COLUMNS = (NAME_COLUMN, *COORDINATE_COLUMNS)
 MAX_PROBLEMS_SHOWN = 20
 
+Problem = tuple[int, str]  # the row, from 0, and what is wrong with it
+
 
 def read_ground_truth(csv_path: str) -> pd.DataFrame:
     """Read the landmarks of all images.
@@ -35,35 +39,42 @@ def read_ground_truth(csv_path: str) -> pd.DataFrame:
     `ofd_1_x … bpd_2_y`, float64, in pixels of the original image. Columns are found by name, in
     any order, and others are left out. A file that has none of these names but exactly nine
     columns, the last eight numeric, is read by position (with or without a header line).
-    Raises InputError, naming file, row and column, for anything that cannot be used.
+    Raises UserError, naming file, row and column, for anything that cannot be used.
     """
+    table, problems = parse_ground_truth(csv_path)
+    raise_problems(csv_path, problems)
+    return table
+
+
+def parse_ground_truth(csv_path: str) -> tuple[pd.DataFrame, list[Problem]]:
+    """Like read_ground_truth, but the problems of single rows are returned, not raised, so that
+    they can be told together with those of the images."""
     cells = _read_cells(csv_path)
     header = [str(name).strip() for name in cells.iloc[0]]
     if set(header) & set(COLUMNS):
         missing = [name for name in COLUMNS if name not in header]
         if missing:
-            raise InputError(f"{csv_path}: no column named {', '.join(missing)}")
+            raise UserError(f"{csv_path}: no column named {', '.join(missing)}")
         repeated = [name for name in COLUMNS if header.count(name) > 1]
         if repeated:
-            raise InputError(f"{csv_path}: more than one column named {', '.join(repeated)}")
+            raise UserError(f"{csv_path}: more than one column named {', '.join(repeated)}")
         rows = cells.iloc[1:, [header.index(name) for name in COLUMNS]]
     else:
         has_header = _to_numbers(cells.iloc[:1, 1:]).isna().any(axis=None)
         rows = cells.iloc[1:] if has_header else cells
         if cells.shape[1] != len(COLUMNS) or _to_numbers(rows.iloc[:, 1:]).isna().any(axis=None):
-            raise InputError(
+            raise UserError(
                 f"{csv_path}: none of the columns {', '.join(COLUMNS)} is there, and the file is "
                 "not nine columns of which the last eight are numbers"
             )
         print(f"{csv_path}: no known column names, read by position as {', '.join(COLUMNS)}")
     if rows.empty:
-        raise InputError(f"{csv_path}: no rows")
+        raise UserError(f"{csv_path}: no rows")
 
     rows = rows.set_axis(list(COLUMNS), axis=1).reset_index(drop=True)
     table = _to_numbers(rows[list(COORDINATE_COLUMNS)])
     table.insert(0, NAME_COLUMN, rows[NAME_COLUMN].str.strip())
-    raise_problems(csv_path, _table_problems(rows, table))
-    return table
+    return table, _table_problems(rows, table)
 
 
 def split_ground_truth(
@@ -72,10 +83,10 @@ def split_ground_truth(
     """Split the rows 80/10/10 into (train, val, test), the same for every script and every seed.
 
     622 rows give 497/62/63 (report, "Data Split Methodology"). The rows keep their index.
-    Raises InputError when there are too few rows for three parts.
+    Raises UserError when there are too few rows for three parts.
     """
     if len(table) < 6:
-        raise InputError(f"{len(table)} rows in the ground truth: the split needs at least 6")
+        raise UserError(f"{len(table)} rows in the ground truth: the split needs at least 6")
     train, held_out = train_test_split(table, test_size=0.2, random_state=SPLIT_SEED)
     val, test = train_test_split(held_out, test_size=0.5, random_state=SPLIT_SEED)
     return train, val, test
@@ -108,22 +119,27 @@ class LandmarkImages:
         return images.expand(-1, 3, -1, -1), self.landmarks[rows]
 
 
-def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
+def load_images(
+    table: pd.DataFrame, image_folder: str, earlier_problems: Sequence[Problem] = ()
+) -> LandmarkImages:
     """Read, check and resize the images of a table's rows, once, in threads.
 
-    Raises InputError with every image that is missing or unreadable and every landmark that lies
-    outside its image.
+    Raises UserError with every image that is missing or unreadable and every landmark that lies
+    outside its image, along with the problems that parse_ground_truth found.
     """
     folder = Path(image_folder)
     if not folder.is_dir():
-        raise InputError(f"{image_folder}: no such image folder")
+        raise UserError(f"{image_folder}: no such image folder")
 
-    def load(name: str) -> tuple[np.ndarray, tuple[int, int]] | InputError:
+    def load(name: str) -> tuple[np.ndarray, tuple[int, int]] | UserError:
         try:
             return read_image(folder / name)
-        except InputError as error:
+        except UserError as error:
             return error
 
+    problems = list(earlier_problems)
+    bad_rows = {row for row, _ in problems}
+    table = table[~table.index.isin(bad_rows)]  # where a row is bad, its image is not the point
     names = table[NAME_COLUMN].tolist()
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         progress = tqdm(
@@ -131,18 +147,20 @@ def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
         )
         loaded = list(progress)
 
-    problems = []
     points = table[list(COORDINATE_COLUMNS)].to_numpy().reshape(-1, 4, 2)
     for row, name, result, landmarks in zip(table.index, names, loaded, points):
-        if isinstance(result, InputError):
-            problems.append(f"row {row + 1}: {result}")
+        if isinstance(result, UserError):
+            problems.append((row, str(result)))
             continue
         width, height = result[1]
         for label, (x, y) in zip(LANDMARK_NAMES, landmarks):
-            if not (x < width and y < height):
+            if x >= width or y >= height:
                 problems.append(
-                    f"row {row + 1}: {name}: {label} ({x:g}, {y:g}) lies outside the image "
-                    f"of {width}×{height} px"
+                    (
+                        row,
+                        f"{name}: {label} ({x:g}, {y:g}) lies outside the image "
+                        f"of {width}×{height} px",
+                    )
                 )
     raise_problems(image_folder, problems)
 
@@ -161,18 +179,38 @@ def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
 def read_image(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
     """One image as uint8 RGB [256, 256, 3], resized bilinearly, and its original (width, height).
 
-    Raises InputError when the file is missing or no image.
+    16-bit images are brought to 8 bits, transparency is left out.
+    Raises UserError when the file is missing, no image or truncated.
     """
     if not path.is_file():
-        raise InputError(f"{path.name}: no such image")
-    # The file's bytes go through NumPy because cv2.imread cannot open every path on Windows.
-    content = np.fromfile(path, dtype=np.uint8)
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+        others = sorted(other.name for other in path.parent.glob(f"{glob.escape(path.stem)}.*"))
+        hint = f"; there is {others[0]}: only the ending differs" if others else ""
+        raise UserError(f"{path.name}: no such image{hint}")
+    try:
+        # The bytes go through NumPy because cv2.imread cannot open every path on Windows.
+        content = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise UserError(f"{path.name}: cannot be read: {error.strerror}") from error
+    try:
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    except cv2.error:  # a header that claims an impossible size, say
+        image = None
     if image is None:
-        raise InputError(f"{path.name}: not a readable image")
+        raise UserError(f"{path.name}: not an image, or truncated")
+    if _is_truncated_jpeg(content.tobytes()):
+        raise UserError(f"{path.name}: truncated")
     height, width = image.shape[:2]
     image = cv2.resize(image, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_LINEAR)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB), (width, height)
+
+
+def _is_truncated_jpeg(content: bytes) -> bool:
+    """Whether a JPEG breaks off: OpenCV fills the rest with grey and says nothing.
+
+    The end marker FF D9 must follow the last start of a scan, FF DA; in the scan's own data an FF
+    is always followed by 00 or a restart marker.
+    """
+    return content[:2] == b"\xff\xd8" and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
 
 
 def is_grey(image: np.ndarray) -> bool:
@@ -180,15 +218,16 @@ def is_grey(image: np.ndarray) -> bool:
     return bool((image[..., :1] == image[..., 1:]).all())
 
 
-def raise_problems(source: str, problems: list[str]) -> None:
-    """Raise one InputError for all problems found in a source, or return if there are none."""
-    if not problems:
-        return
-    shown = problems[:MAX_PROBLEMS_SHOWN]
-    if len(problems) == 1:
-        raise InputError(f"{source}: {problems[0]}")
-    more = [f"… and {len(problems) - len(shown)} more"] if len(problems) > len(shown) else []
-    raise InputError("\n  ".join([f"{source}: {len(problems)} problems", *shown, *more]))
+def raise_problems(source: str, problems: Sequence[Problem]) -> None:
+    """Raise one UserError for all problems of a source in the order of rows, if there are any."""
+    lines = [f"row {row + 1}: {text}" for row, text in sorted(problems)]
+    if len(lines) == 1:
+        raise UserError(f"{source}: {lines[0]}")
+    if lines:
+        shown = lines[:MAX_PROBLEMS_SHOWN]
+        if len(lines) > len(shown):
+            shown.append(f"… and {len(lines) - len(shown)} more")
+        raise UserError("\n  ".join([f"{source}: {len(lines)} problems", *shown]))
 
 
 def _read_cells(csv_path: str) -> pd.DataFrame:
@@ -197,13 +236,13 @@ def _read_cells(csv_path: str) -> pd.DataFrame:
         # utf-8-sig also reads UTF-8 without the byte-order mark that spreadsheets write.
         return pd.read_csv(csv_path, header=None, dtype=str, encoding="utf-8-sig", na_filter=False)
     except FileNotFoundError as error:
-        raise InputError(f"{csv_path}: no such ground-truth file") from error
+        raise UserError(f"{csv_path}: no such ground-truth file") from error
     except pd.errors.EmptyDataError as error:
-        raise InputError(f"{csv_path}: the file is empty") from error
+        raise UserError(f"{csv_path}: the file is empty") from error
     except OSError as error:
-        raise InputError(f"{csv_path}: cannot be read: {error.strerror}") from error
+        raise UserError(f"{csv_path}: cannot be read: {error.strerror}") from error
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise InputError(f"{csv_path}: not a CSV file: {' '.join(str(error).split())}") from error
+        raise UserError(f"{csv_path}: not a CSV file: {' '.join(str(error).split())}") from error
 
 
 def _to_numbers(cells: pd.DataFrame) -> pd.DataFrame:
@@ -211,22 +250,21 @@ def _to_numbers(cells: pd.DataFrame) -> pd.DataFrame:
     return cells.apply(pd.to_numeric, errors="coerce").astype(np.float64)
 
 
-def _table_problems(cells: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+def _table_problems(cells: pd.DataFrame, table: pd.DataFrame) -> list[Problem]:
     """What is wrong with the rows themselves, before any image is opened."""
     problems = []
-    repeated = table[NAME_COLUMN].duplicated()
-    for row, values in table[list(COORDINATE_COLUMNS)].iterrows():
-        name = table.at[row, NAME_COLUMN]
-        where = f"row {row + 1} ({name})"
+    names = table[NAME_COLUMN]
+    for row, (name, repeated) in enumerate(zip(names, names.duplicated())):
         if not name:
-            problems.append(f"row {row + 1}: no image name")
+            problems.append((row, "no image name"))
         elif Path(name).is_absolute() or ".." in Path(name).parts:
-            problems.append(f"{where}: the name leads out of the image folder")
-        elif repeated[row]:
-            problems.append(f"{where}: the name stands in an earlier row already")
-        for column, value in values.items():
-            if not np.isfinite(value):
-                problems.append(f"{where}: {column} is '{cells.at[row, column]}', not a number")
-            elif value < 0:
-                problems.append(f"{where}: {column} is {value:g}, below 0")
+            problems.append((row, f"{name}: the name leads out of the image folder"))
+        elif repeated:
+            problems.append((row, f"{name}: the name stands in an earlier row already"))
+    for column in COORDINATE_COLUMNS:
+        values = table[column]
+        # not (x ≥ 0): NaN, all that is left of a cell that holds no number, compares as False
+        for row in np.flatnonzero(~(np.isfinite(values) & (values >= 0))).tolist():
+            wrong = "below 0" if values[row] < 0 else "not a number"
+            problems.append((row, f"{names[row]}: {column} is '{cells.at[row, column]}', {wrong}"))
     return problems

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import pickle
+import zipfile
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import ResNet34_Weights, resnet34
 
-from common import InputError
+from common import UserError
 
 NUM_LANDMARKS = 4  # OFD-1, OFD-2, BPD-1, BPD-2, in this order everywhere
 
@@ -25,8 +30,25 @@ def double_conv(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 def upsample(features: Tensor) -> Tensor:
-    """Double height and width by bilinear interpolation that keeps the corners in place."""
-    return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=True)
+    """Double height and width by bilinear interpolation that keeps the corners in place.
+
+    [B, C, H, W] → [B, C, 2H, 2W], the values of F.interpolate(scale_factor=2, mode="bilinear",
+    align_corners=True). Written as two matrix products because the gradient of F.interpolate has
+    no fast deterministic form on CUDA.
+    """
+    height, width = features.shape[-2:]
+    columns = _doubling_matrix(height, features.dtype, features.device)
+    rows = _doubling_matrix(width, features.dtype, features.device)
+    return columns @ (features @ rows.T)
+
+
+@functools.lru_cache(maxsize=64)
+def _doubling_matrix(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """[2n, n]: the weights with which n points give 2n over the same interval, linearly."""
+    with torch.inference_mode(False):  # the matrix is kept, and training needs it too
+        position = torch.arange(2 * length, dtype=torch.float64) * (length - 1) / (2 * length - 1)
+        distance = (position[:, None] - torch.arange(length)).abs()
+        return (1 - distance).clamp(min=0).to(device, dtype)
 
 
 class UNet(nn.Module):
@@ -35,6 +57,8 @@ class UNet(nn.Module):
     After Ronneberger et al. 2015, one level shallower, with bilinear up-sampling in place of
     transposed convolutions (report, "Hypothesis 1", architecture).
     """
+
+    used_by = "Hypotheses 1 and 2"
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,8 +128,10 @@ class ResNetUNet(nn.Module):
 
     encoder_weights: None (random), "imagenet" (downloaded by torchvision, kept in torch's cache)
     or the path of a file with torchvision's ResNet-34 state dict.
-    Raises InputError when these weights cannot be had.
+    Raises UserError when these weights cannot be had.
     """
+
+    used_by = "Hypothesis 3"
 
     def __init__(self, encoder_weights: str | None = None) -> None:
         super().__init__()
@@ -157,35 +183,67 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def load_weights(model: nn.Module, path: str) -> None:
-    """Fill the model from a file: a bare state dict, or a dict with one at `model_state_dict`.
+    """Fill a UNet or ResNetUNet from a file: a state dict, or one at `model_state_dict`.
 
-    Raises InputError, naming the file, when it cannot be read or does not fit the model.
+    Raises UserError, naming the file, when it cannot be read, belongs to another network, or
+    holds values that are not finite.
     """
-    state_dict = _read_state_dict(path)
-    try:
-        model.load_state_dict(state_dict)
-    except RuntimeError as error:
-        raise InputError(
-            f"{path}: these weights do not fit {type(model).__name__}: "
-            + " ".join(str(error).split())[:200]
-        ) from error
+    state_dict = read_state_dict(path)
+    expected = model.state_dict()
+    for network in (UNet, ResNetUNet):
+        with torch.device("meta"):  # names without the memory
+            is_its = network().state_dict().keys() == state_dict.keys()
+        if is_its and not isinstance(model, network):
+            raise UserError(
+                f"{path}: these weights belong to {network.used_by} ({network.__name__}), "
+                f"not to {model.used_by} ({type(model).__name__})"
+            )
+    for key in sorted(expected.keys() ^ state_dict.keys()):
+        state = "is missing" if key in expected else "is not part of the network"
+        raise UserError(f"{path}: no weights of {type(model).__name__}: {key} {state}")
+    last_layer = list(expected)[-1]  # the bias of the last convolution: one value per heatmap
+    if len(state_dict[last_layer].shape) == 1 and len(state_dict[last_layer]) != NUM_LANDMARKS:
+        raise UserError(
+            f"{path}: these weights find {len(state_dict[last_layer])} landmarks, "
+            f"not {NUM_LANDMARKS}"
+        )
+    for key, value in state_dict.items():
+        if value.shape != expected[key].shape:
+            raise UserError(
+                f"{path}: {key} is of shape {list(value.shape)}, not {list(expected[key].shape)}"
+            )
+        if not torch.isfinite(value).all():
+            raise UserError(f"{path}: {key} holds values that are not finite (NaN or infinite)")
+    model.load_state_dict(state_dict)
 
 
-def _read_state_dict(path: str) -> dict[str, Tensor]:
-    """Read a state dict from a file without running any code that the file may hold."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such weights file") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except Exception as error:  # torch raises a different type for each way a file can be broken
-        raise InputError(f"{path}: not a PyTorch weights file") from error
+def read_state_dict(path: str) -> dict[str, Tensor]:
+    """The state dict in a file. Raises UserError, naming the file, when there is none."""
+    content = read_file(path)
     if isinstance(content, dict):
         content = content.get("model_state_dict", content)
-    if not (isinstance(content, dict) and all(torch.is_tensor(v) for v in content.values())):
-        raise InputError(f"{path}: holds no state dict")
+    if not (isinstance(content, dict) and content and all(map(torch.is_tensor, content.values()))):
+        raise UserError(f"{path}: holds no state dict")
     return content
+
+
+def read_file(path: str) -> Any:
+    """What torch.save put into a file, on the CPU, without running code that may be in it.
+
+    Raises UserError, naming the file, when it is missing or damaged, or holds more than tensors
+    and plain values.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except Exception as error:  # torch raises another type for each way a file can be broken
+        if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
+            raise UserError(
+                f"{path}: holds pickled Python objects (a whole model?), which could run any code "
+                "and are not loaded; save its state_dict() instead"
+            ) from error
+        raise UserError(f"{path}: no PyTorch weights file, or truncated") from error
 
 
 def _load_encoder(encoder: nn.Module, encoder_weights: str) -> None:
@@ -195,7 +253,7 @@ def _load_encoder(encoder: nn.Module, encoder_weights: str) -> None:
         try:
             state_dict = weights.get_state_dict(check_hash=True, weights_only=True)
         except Exception as error:  # no network, a proxy's page, a full disk, a damaged cache
-            raise InputError(
+            raise UserError(
                 f"the ImageNet weights of ResNet-34 could not be had "
                 f"({' '.join(str(error).split())[:100]}). Three ways on: run where {weights.url} "
                 f"can be reached; or put that file at {cache_file} by hand; "
@@ -203,11 +261,11 @@ def _load_encoder(encoder: nn.Module, encoder_weights: str) -> None:
             ) from error
         source = cache_file
     else:
-        state_dict = _read_state_dict(encoder_weights)
+        state_dict = read_state_dict(encoder_weights)
         source = encoder_weights
     # The classification head plays no part here, so a file may lack it.
     head = {f"fc.{key}": value for key, value in encoder.fc.state_dict().items()}
     try:
         encoder.load_state_dict({**state_dict, **head})
     except RuntimeError as error:
-        raise InputError(f"{source}: not torchvision's ResNet-34 state dict") from error
+        raise UserError(f"{source}: not torchvision's ResNet-34 state dict") from error

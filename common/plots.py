@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from common import UserError
 from common.dataset import IMAGE_SIZE, LANDMARK_NAMES, LandmarkImages
+from common.files import write_file
 
 OFD_COLOR, BPD_COLOR = "#ffb000", "#00c8ff"  # told apart by colour-blind readers too
 COLORS = (OFD_COLOR, OFD_COLOR, BPD_COLOR, BPD_COLOR)
@@ -184,7 +186,18 @@ def _mark_predicted(axis: Axes, landmarks: Tensor) -> None:
 
 
 def _save(figure: Figure, path: str) -> None:
-    """Write the figure beside its target, then move it there. The format is the file's ending."""
-    temporary = f"{path}.tmp"
-    figure.savefig(temporary, dpi=DPI, format=Path(path).suffix[1:] or "png")
-    os.replace(temporary, path)
+    """Write the figure in the format that the file's ending names."""
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=DPI, format=_format(path))
+    write_file(path, picture.getbuffer())
+
+
+def check_picture_path(path: str) -> None:
+    """Raise UserError if pictures cannot be written in the format of this file's ending."""
+    formats = Figure().canvas.get_supported_filetypes()
+    if _format(path) not in formats:
+        raise UserError(f"{path}: no picture format; use one of {', '.join(sorted(formats))}")
+
+
+def _format(path: str) -> str:
+    return Path(path).suffix[1:].lower() or "png"

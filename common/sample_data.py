@@ -16,8 +16,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from common import UserError
 from common.cli import Parser, natural_number, positive_int, reports_errors
 from common.dataset import COORDINATE_COLUMNS, NAME_COLUMN
+from common.files import write_file
 
 HEIGHT, WIDTH = 540, 800  # px, of 608 of the 622 real images
 
@@ -136,17 +138,28 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     folder = Path(args.output_dir)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows, contents = [], {}
     for number in tqdm(range(args.images), "Drawing", leave=False, unit="image"):
         # A seed of its own for each image: the first ten are the same however many are made.
         image, landmarks = synthetic_head(np.random.default_rng([args.seed, number]))
         name = f"{number:03d}_HC.png"
-        cv2.imwrite(str(folder / "images" / name), image)
+        contents[folder / "images" / name] = cv2.imencode(".png", image)[1].tobytes()
         rows.append([name, *landmarks.round().astype(int).ravel()])
     table = pd.DataFrame(rows, columns=[NAME_COLUMN, *COORDINATE_COLUMNS])
-    table.to_csv(folder / "ground_truth.csv", index=False)
-    print(f"{args.images} images and ground_truth.csv are in {folder}")
+    csv = table.to_csv(index=False, lineterminator="\n")
+    contents[folder / "ground_truth.csv"] = csv.encode()
+
+    # Whoever names the folder of the real data by mistake keeps the real data.
+    for path, content in contents.items():
+        if path.exists() and path.read_bytes() != content:
+            raise UserError(f"{path}: another data set is there; choose another --output_dir")
+    try:
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder / 'images'}: cannot be made: {error.strerror}") from error
+    for path, content in contents.items():
+        write_file(str(path), content)
+    print(f"{args.images} images and ground_truth.csv are in {args.output_dir}")
 
 
 if __name__ == "__main__":

@@ -146,3 +146,17 @@ def test_inputs_are_left_as_they_were():
     augment(images, landmarks, generator())
     assert torch.equal(images, before[0])
     assert torch.equal(landmarks, before[1])
+
+
+def test_the_number_of_threads_plays_no_part():
+    images = torch.rand(3, 3, 256, 256, generator=generator(5))
+    landmarks = torch.full((3, 4, 2), 100.0)
+    threads = torch.get_num_threads()
+    results = []
+    for number in (1, 2, 5):
+        torch.set_num_threads(number)
+        results.append(augment(images, landmarks, generator(7)))
+    torch.set_num_threads(threads)
+    for result in results[1:]:
+        assert torch.equal(result[0], results[0][0])
+        assert torch.equal(result[1], results[0][1])

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from common import InputError
+from common import UserError
 from common.dataset import COLUMNS, load_images, read_ground_truth, split_ground_truth
 
 HEADER = "image_name,ofd_1_x,ofd_1_y,ofd_2_x,ofd_2_y,bpd_1_x,bpd_1_y,bpd_2_x,bpd_2_y"
@@ -44,7 +44,7 @@ def test_split_is_the_reports():
 
 def test_split_needs_six_rows():
     assert [len(part) for part in split_ground_truth(pd.DataFrame({"row": range(6)}))] == [4, 1, 1]
-    with pytest.raises(InputError, match="5 rows"):
+    with pytest.raises(UserError, match="5 rows"):
         split_ground_truth(pd.DataFrame({"row": range(5)}))
 
 
@@ -84,12 +84,12 @@ def test_unknown_columns_are_read_by_position(tmp_path, capsys, header):
         (f"{HEADER}\n{ROW},9\n", "not a CSV"),
         (f"{HEADER.replace('bpd_2_y', 'bpd2y')}\n{ROW}\n", "no column named bpd_2_y"),
         (f"{HEADER},ofd_1_x\n{ROW},1\n", "more than one column named ofd_1_x"),
-        (f"{HEADER}\na.png,1,2,3,4,5,6,7,left\n", "row 1 .a.png.: bpd_2_y is 'left'"),
-        (f"{HEADER}\na.png,1,2,3,4,5,6,7\n", "row 1 .a.png.: bpd_2_y"),
-        (f"{HEADER}\n{ROW}\nb.png,nan,2,3,4,5,6,7,8\n", "row 2 .b.png.: ofd_1_x is 'nan'"),
+        (f"{HEADER}\na.png,1,2,3,4,5,6,7,left\n", "row 1: a.png: bpd_2_y is 'left'"),
+        (f"{HEADER}\na.png,1,2,3,4,5,6,7\n", "row 1: a.png: bpd_2_y"),
+        (f"{HEADER}\n{ROW}\nb.png,nan,2,3,4,5,6,7,8\n", "row 2: b.png: ofd_1_x is 'nan'"),
         (f"{HEADER}\na.png,1,inf,3,4,5,6,7,8\n", "ofd_1_y is 'inf'"),
-        (f"{HEADER}\na.png,1,-2,3,4,5,6,7,8\n", "ofd_1_y is -2, below 0"),
-        (f"{HEADER}\n{ROW}\n{ROW}\n", "row 2 .a.png.: the name stands in an earlier row"),
+        (f"{HEADER}\na.png,1,-2,3,4,5,6,7,8\n", "ofd_1_y is '-2', below 0"),
+        (f"{HEADER}\n{ROW}\n{ROW}\n", "row 2: a.png: the name stands in an earlier row"),
         (f"{HEADER}\n../a.png,1,2,3,4,5,6,7,8\n", "leads out of the image folder"),
         (f"{HEADER}\n,1,2,3,4,5,6,7,8\n", "row 1: no image name"),
         (b"\x89PNG\r\n\x1a\n\x00\xff\xfe", "not a CSV"),
@@ -97,19 +97,19 @@ def test_unknown_columns_are_read_by_position(tmp_path, capsys, header):
 )
 def test_a_bad_file_is_named(tmp_path, text, message):
     path = write_csv(tmp_path, text)
-    with pytest.raises(InputError, match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         read_ground_truth(path)
     assert path in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere\.csv: no such"):
+    with pytest.raises(UserError, match=r"nowhere\.csv: no such"):
         read_ground_truth(str(tmp_path / "nowhere.csv"))
 
 
 def test_all_problems_are_told_at_once(tmp_path):
     rows = "\n".join(f"{i}.png,-1,2,3,4,5,6,7,8" for i in range(23))
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(UserError) as caught:
         read_ground_truth(write_csv(tmp_path, f"{HEADER}\n{rows}\n"))
     lines = str(caught.value).splitlines()
     assert "23 problems" in lines[0]
@@ -160,11 +160,28 @@ def test_missing_broken_and_mismatched_images_are_all_named(tmp_path):
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "empty.png").touch()
     names = ["missing.png", "text.png", "empty.png", "small.png"]
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(UserError) as caught:
         load_images(table_of(names, [1, 2, 3, 4, 5, 5, 8, 5]), str(tmp_path))
     lines = str(caught.value).splitlines()
     assert "row 1: missing.png: no such image" in lines[1]
-    assert "row 2: text.png: not a readable image" in lines[2]
-    assert "row 3: empty.png: not a readable image" in lines[3]
+    assert "row 2: text.png: not an image" in lines[2]
+    assert "row 3: empty.png: not an image" in lines[3]
     assert "row 4: small.png: BPD-2 (8, 5) lies outside the image of 8×6 px" in lines[4]
     assert len(lines) == 5
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png"])
+def test_what_deeper_images_show_is_what_is_read(tmp_path, ending):
+    """8-bit grey, colour, alpha and 16-bit files of one picture are read alike."""
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
+    variants = {"grey": ramp, "colour": np.dstack([ramp] * 3)}
+    if ending == ".png":
+        variants["alpha"] = np.dstack([ramp] * 3 + [np.full_like(ramp, 255)])
+        variants["16-bit"] = ramp.astype(np.uint16) * 257
+        variants["16-bit colour"] = np.dstack([ramp.astype(np.uint16) * 257] * 3)
+    for name, picture in variants.items():
+        cv2.imwrite(str(tmp_path / f"{name}{ending}"), picture, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    data = load_images(table_of([f"{name}{ending}" for name in variants], VALUES), str(tmp_path))
+    assert data.images.shape == (len(variants), 1, 256, 256)
+    for image in data.images:
+        assert np.abs(image[0].numpy().astype(int) - ramp).max() <= (2 if ending == ".jpg" else 0)

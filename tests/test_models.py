@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.models import resnet34
 
-from common import InputError
+from common import UserError
 from common.heatmaps import argmax_landmarks, gaussian_heatmaps
 from common.losses import AdaptiveWingLoss
 from common.models import (
@@ -160,21 +160,21 @@ def test_both_forms_of_a_weights_file_load(tmp_path, weights, network, wrapped):
 
 def test_weights_that_cannot_be_used_are_named(tmp_path, weights):
     def message(path):
-        with pytest.raises(InputError) as caught:
+        with pytest.raises(UserError) as caught:
             load_weights(UNet(), str(path))
         assert str(path) in str(caught.value)
         return str(caught.value)
 
-    assert "no such weights file" in message(tmp_path / "nowhere.pth")
+    assert "cannot be read: No such file" in message(tmp_path / "nowhere.pth")
     text = tmp_path / "text.pth"
     text.write_text("no weights")
-    assert "not a PyTorch weights file" in message(text)
+    assert "no PyTorch weights file" in message(text)
     truncated = tmp_path / "truncated.pth"
     truncated.write_bytes(weights[UNet].read_bytes()[:1_000_000])
-    assert "not a PyTorch weights file" in message(truncated)
+    assert "no PyTorch weights file" in message(truncated)
     torch.save([1, 2, 3], text)
     assert "holds no state dict" in message(text)
-    assert "do not fit UNet" in message(weights[ResNetUNet])
+    assert "belong to Hypothesis 3" in message(weights[ResNetUNet])
 
 
 class WritesAFile:
@@ -189,15 +189,15 @@ class WritesAFile:
 
 def test_loading_runs_no_code_from_the_file(tmp_path):
     torch.save({"model_state_dict": WritesAFile(tmp_path / "written")}, tmp_path / "evil.pth")
-    with pytest.raises(InputError, match="not a PyTorch weights file"):
+    with pytest.raises(UserError, match="holds pickled Python objects"):
         load_weights(UNet(), str(tmp_path / "evil.pth"))
     assert not (tmp_path / "written").exists()
 
 
 def test_encoder_weights_that_are_no_resnet34_are_named(weights):
-    with pytest.raises(InputError, match="not torchvision's ResNet-34"):
+    with pytest.raises(UserError, match="not torchvision's ResNet-34"):
         ResNetUNet(str(weights[UNet]))
-    with pytest.raises(InputError, match="no such weights file"):
+    with pytest.raises(UserError, match="cannot be read: No such file"):
         ResNetUNet("nowhere.pth")
 
 
@@ -227,7 +227,7 @@ def test_a_failed_download_names_three_ways_on(tmp_path, monkeypatch):
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(UserError) as caught:
         ResNetUNet("imagenet")
     message = str(caught.value)
     assert "download.pytorch.org" in message

@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pandas as pd
+import pytest
 
 from common import sample_data
 
@@ -39,7 +42,21 @@ def test_the_same_seed_gives_the_same_files(samples, tmp_path):
     sample_data.main(["--output_dir", str(tmp_path), "--images", "2"])
     for name in ("000_HC.png", "001_HC.png"):
         assert (tmp_path / "images" / name).read_bytes() == (samples / "images" / name).read_bytes()
-    sample_data.main(["--output_dir", str(tmp_path), "--images", "1", "--seed", "43"])
-    assert (tmp_path / "images" / "000_HC.png").read_bytes() != (
-        samples / "images" / "000_HC.png"
-    ).read_bytes()
+    other = tmp_path / "other"
+    sample_data.main(["--output_dir", str(other), "--images", "1", "--seed", "43"])
+    name = Path("images") / "000_HC.png"
+    assert (other / name).read_bytes() != (samples / name).read_bytes()
+
+
+def test_another_data_set_is_never_overwritten(tmp_path, capsys):
+    (tmp_path / "images").mkdir()
+    for name in ("ground_truth.csv", "images/001_HC.png"):
+        (tmp_path / name).write_text("real data")
+        with pytest.raises(SystemExit) as stopped:
+            sample_data.main(["--output_dir", str(tmp_path), "--images", "2"])
+        assert stopped.value.code == 2
+        assert f"{tmp_path / name}: another data set" in capsys.readouterr().err
+        assert (tmp_path / name).read_text() == "real data"
+        (tmp_path / name).unlink()
+    for _ in range(2):  # the same command a second time is no harm
+        sample_data.main(["--output_dir", str(tmp_path), "--images", "2"])
