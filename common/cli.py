@@ -17,6 +17,7 @@ from torch import nn
 
 from common import UserError, evaluation, plots
 from common.dataset import (
+    SPLIT_SEED,
     LandmarkImages,
     Problem,
     load_images,
@@ -106,13 +107,14 @@ def start_training(
 
 def announce(model: nn.Module) -> None:
     """Print what is trained or tested."""
-    print(f"{type(model).__name__}: {count_parameters(model):,} parameters", flush=True)
+    print(f"{type(model).__name__}: {count_parameters(model):,} parameters")
 
 
 def run_tester(args: argparse.Namespace, network: type[nn.Module]) -> None:
     """Test a network on the test images: print the errors and draw the two pictures."""
     _check_outputs(args, weights=[], pictures=[args.pred_save_path, args.error_save_path])
     device = select_device(args.device)
+    seed_everything(SPLIT_SEED)  # nothing here is random; but the GPU is to repeat itself
     (_, _, test), problems = _read_split(args.csv_path)
     model = network()
     load_weights(model, args.model_path)
@@ -140,6 +142,8 @@ def reports_errors(main: Callable[..., Any] | None = None, *, resumable: bool = 
 
     @functools.wraps(main)
     def wrapper(argv: list[str] | None = None) -> Any:
+        # Shown at once in a notebook too, and no error where a terminal lacks "≤" or "±".
+        sys.stdout.reconfigure(line_buffering=True, errors="replace")
         try:
             return main(argv)
         except UserError as error:

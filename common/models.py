@@ -32,10 +32,16 @@ def double_conv(in_channels: int, out_channels: int) -> nn.Sequential:
 def upsample(features: Tensor) -> Tensor:
     """Double height and width by bilinear interpolation that keeps the corners in place.
 
-    [B, C, H, W] → [B, C, 2H, 2W], the values of F.interpolate(scale_factor=2, mode="bilinear",
-    align_corners=True). Written as two matrix products because the gradient of F.interpolate has
-    no fast deterministic form on CUDA.
+    [B, C, H, W] → [B, C, 2H, 2W]. On CUDA, where the gradient of F.interpolate has no fast
+    deterministic form, it is computed in another way.
     """
+    if features.is_cuda:
+        return upsample_by_matrices(features)
+    return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=True)
+
+
+def upsample_by_matrices(features: Tensor) -> Tensor:
+    """The same as two matrix products, one for the rows and one for the columns."""
     height, width = features.shape[-2:]
     columns = _doubling_matrix(height, features.dtype, features.device)
     rows = _doubling_matrix(width, features.dtype, features.device)

@@ -197,8 +197,7 @@ def fit(
             print(
                 f"Epoch {epoch:>{len(str(epochs))}}/{epochs} | train loss {train_loss:.6f} | "
                 f"val loss {val_loss:.6f} | lr {learning_rate:.2e} | "
-                f"{time.monotonic() - epoch_started:.1f} s" + " | best so far" * is_best,
-                flush=True,
+                f"{time.monotonic() - epoch_started:.1f} s" + " | best so far" * is_best
             )
             if time.monotonic() - saved >= checkpoint_seconds:
                 save_all(unsaved)
@@ -262,7 +261,10 @@ def train_one_epoch(
         seen += len(rows)
         # Reading a number from the GPU waits for it, so the bar does so once in a while only.
         if time.monotonic() - shown > 1:
-            bar.set_postfix(loss=f"{total.item() / seen:.6f}")
+            mean_loss = total.item() / seen
+            if not math.isfinite(mean_loss):
+                break
+            bar.set_postfix(loss=f"{mean_loss:.6f}")
             shown = time.monotonic()
     if first_bad.item():
         raise UserError(
@@ -335,7 +337,9 @@ def _read_checkpoint(
         raise UserError(f"{path}: no checkpoint of this package")
     theirs = checkpoint["args"]
     differences = [
-        f"{key} was {theirs.get(key)} and is now {value}"
+        "the images or landmarks are not the same"
+        if key == "data_sha256"
+        else f"{key} was {theirs.get(key)} and is now {value}"
         for key, value in settings.items()
         if theirs.get(key) != value
         and key not in MAY_CHANGE_ON_RESUME
@@ -368,6 +372,6 @@ def _move_aside(*paths: str) -> None:
         if path.exists():
             previous = path.with_name(f"{path.stem}_previous{path.suffix}")
             os.replace(path, previous)
-            moved.append(f"{path} → {previous.name}")
+            moved.append(f"{path} is now {previous.name}")
     if moved:
-        print(f"An earlier run is moved aside: {', '.join(moved)}")
+        print(f"An earlier run was moved aside: {', '.join(moved)}")

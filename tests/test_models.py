@@ -17,6 +17,7 @@ from common.models import (
     count_parameters,
     load_weights,
     upsample,
+    upsample_by_matrices,
 )
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -47,11 +48,32 @@ def test_one_heatmap_per_landmark_at_full_size_and_no_output_activation(network)
     assert heatmaps.min() < 0  # neither ReLU nor sigmoid
 
 
-def test_upsampling_keeps_the_corners():
+@pytest.mark.parametrize("double", [upsample, upsample_by_matrices])
+def test_upsampling_keeps_the_corners(double):
     # align_corners=True: n points become 2n over the same interval.
     ramp = torch.linspace(0, 1, 4).expand(1, 2, 4, 4)
-    torch.testing.assert_close(upsample(ramp)[0, 0, 0], torch.linspace(0, 1, 8))
-    torch.testing.assert_close(upsample(ramp.mT)[0, 0, :, 0], torch.linspace(0, 1, 8))
+    torch.testing.assert_close(double(ramp)[0, 0, 0], torch.linspace(0, 1, 8))
+    torch.testing.assert_close(double(ramp.mT)[0, 0, :, 0], torch.linspace(0, 1, 8))
+
+
+@pytest.mark.parametrize("size", [(8, 8), (16, 32), (128, 128)])
+def test_both_ways_of_upsampling_agree_in_value_and_gradient(size):
+    features = torch.rand(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    weights = torch.rand(2, 3, 2 * size[0], 2 * size[1], dtype=torch.float64)
+    results = []
+    for double in (upsample, upsample_by_matrices):
+        doubled = double(features)
+        results.append((doubled, *torch.autograd.grad((doubled * weights).sum(), features)))
+    torch.testing.assert_close(*results)
+
+
+def test_matrices_made_without_gradients_serve_training_too():
+    features = torch.rand(1, 1, 6, 6, requires_grad=True)
+    with torch.inference_mode():
+        upsample_by_matrices(features)
+    upsample_by_matrices(features).sum().backward()
+    # Each output point shares out a weight of 1.
+    assert features.grad.sum().item() == pytest.approx(12 * 12)
 
 
 def test_unet_concatenates_the_upsampled_features_before_the_skip():

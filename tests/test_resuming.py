@@ -180,7 +180,7 @@ def test_other_settings_and_other_data_are_refused_by_name(tmp_path, monkeypatch
     run(tmp_path, epochs=1, settings={"seed": 42, "device": "cuda"}, resume=True)
     other = some_images(10, seed=3)
     monkeypatch.setitem(globals(), "some_images", lambda *_, **__: other)
-    with pytest.raises(UserError, match="data_sha256"):
+    with pytest.raises(UserError, match="the images or landmarks are not the same"):
         run(tmp_path, epochs=1, settings={"seed": 42}, resume=True)
 
 
