@@ -16,11 +16,12 @@ def main(argv=None):
         batch_size=8,
         epochs=50,
         lr=1e-3,
+        precision="fp32",
     )
     args = parser.parse_args(argv)
     device, train_set, val_set = cli.start_training(args)
 
-    model = UNet().to(device)
+    model = UNet().to(device, memory_format=torch.channels_last)
     cli.announce(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -36,6 +37,7 @@ def main(argv=None):
         epochs=args.epochs,
         batch_size=args.batch_size,
         seed=args.seed,
+        precision=args.precision,
         model_save_path=args.model_save_path,
         plot_save_path=args.plot_save_path,
         settings={"hypothesis": 1, **vars(args)},

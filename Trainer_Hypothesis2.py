@@ -19,6 +19,7 @@ def main(argv=None):
         batch_size=8,
         epochs=50,
         lr=1e-3,
+        precision="fp32",
     )
     parser.add_argument(
         "--augmentation_save_path",
@@ -36,7 +37,7 @@ def main(argv=None):
             *augment(*first_image_eight_times, generator), args.augmentation_save_path
         )
 
-    model = UNet().to(device)
+    model = UNet().to(device, memory_format=torch.channels_last)
     cli.announce(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -53,6 +54,7 @@ def main(argv=None):
         epochs=args.epochs,
         batch_size=args.batch_size,
         seed=args.seed,
+        precision=args.precision,
         model_save_path=args.model_save_path,
         plot_save_path=args.plot_save_path,
         settings={"hypothesis": 2, **vars(args)},

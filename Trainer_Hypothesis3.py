@@ -16,6 +16,7 @@ def main(argv=None):
         batch_size=8,
         epochs=50,
         lr=1e-3,
+        precision="auto",
     )
     parser.add_argument(
         "--weight_decay", type=cli.natural_float, default=1e-4, help="weight decay of AdamW"
@@ -33,7 +34,7 @@ def main(argv=None):
     device, train_set, val_set = cli.start_training(args)
 
     encoder_weights = None if args.encoder_weights == "none" else args.encoder_weights
-    model = ResNetUNet(encoder_weights).to(device)
+    model = ResNetUNet(encoder_weights).to(device, memory_format=torch.channels_last)
     cli.announce(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=args.weight_decay)
     scheduler = training.warmup_cosine(optimizer, args.epochs, args.warmup_epochs, final_lr=1e-6)
@@ -44,11 +45,11 @@ def main(argv=None):
         scheduler,
         train_set,
         val_set,
-        mixed_precision=True,
         plot_learning_rate=True,
         epochs=args.epochs,
         batch_size=args.batch_size,
         seed=args.seed,
+        precision=args.precision,
         model_save_path=args.model_save_path,
         plot_save_path=args.plot_save_path,
         settings={"hypothesis": 3, **vars(args)},

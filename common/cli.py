@@ -8,6 +8,7 @@ import math
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import Any, Callable, NoReturn
 
@@ -25,7 +26,13 @@ from common.dataset import (
     split_ground_truth,
 )
 from common.models import count_parameters, load_weights
-from common.training import checkpoint_path_of, out_of_memory, seed_everything
+from common.training import (
+    PRECISIONS,
+    check_precision,
+    checkpoint_path_of,
+    out_of_memory,
+    seed_everything,
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,6 +55,7 @@ def trainer_parser(
     batch_size: int,
     epochs: int,
     lr: float,
+    precision: str,
 ) -> Parser:
     """The arguments that every trainer takes, with the defaults of its recipe."""
     parser = Parser(description)
@@ -60,6 +68,12 @@ def trainer_parser(
     add("--lr", type=positive_float, default=lr, help="learning rate")
     add("--seed", type=natural_number, default=42, help="of everything random but the split")
     _add_device_argument(parser)
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default=precision,
+        help="of the training; auto is fp16 on CUDA and fp32 elsewhere",
+    )
     add("--resume", action="store_true", help="go on from the checkpoint beside the model")
     add(
         "--checkpoint_seconds",
@@ -97,6 +111,7 @@ def start_training(
         pictures=[args.plot_save_path, *more_pictures],
     )
     device = select_device(args.device)
+    check_precision(args.precision, device)
     seed_everything(args.seed)
     (train, val, _), problems = _read_split(args.csv_path)
     data = load_images(pd.concat([train, val]), args.image_folder_path, problems)
@@ -120,11 +135,15 @@ def run_tester(args: argparse.Namespace, network: type[nn.Module]) -> None:
     load_weights(model, args.model_path)
     announce(model)
     data = load_images(test, args.image_folder_path, problems)
+    model = model.to(device, memory_format=torch.channels_last)
+    started = time.monotonic()
     try:
-        predicted = evaluation.predict(model.to(device), data.to(device), args.batch_size)
+        predicted = evaluation.predict(model, data.to(device), args.batch_size)
     except torch.cuda.OutOfMemoryError as error:
         raise out_of_memory(args.batch_size) from error
+    seconds = time.monotonic() - started
     errors = evaluation.pixel_errors(predicted, data.landmarks)
+    print(f"Predicted in {1000 * seconds / len(data):.1f} ms per image\n")
     print(evaluation.error_summary(errors))
     plots.predictions(data, predicted, errors, args.pred_save_path)
     plots.error_distribution(errors, args.error_save_path)

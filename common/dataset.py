@@ -115,7 +115,7 @@ class LandmarkImages:
 
     def batch(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Images as float32 [B, 3, 256, 256] in [0, 1] and landmarks [B, 4, 2] of some rows."""
-        images = self.images[rows].float() / 255
+        images = self.images[rows].float().div_(255)
         return images.expand(-1, 3, -1, -1), self.landmarks[rows]
 
 
@@ -164,22 +164,21 @@ def load_images(
                 )
     raise_problems(image_folder, problems)
 
-    images = [image for image, _ in loaded]
-    if all(is_grey(image) for image in images):
-        images = [image[..., :1] for image in images]
+    images = np.stack(_with_equal_channels([image for image, _ in loaded]))
     sizes = np.array([size for _, size in loaded], dtype=np.float64)
     scaled = points * (IMAGE_SIZE / sizes)[:, None, :]
     return LandmarkImages(
         names,
-        torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(),
+        torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
         torch.from_numpy(scaled.astype(np.float32)),
     )
 
 
 def read_image(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
-    """One image as uint8 RGB [256, 256, 3], resized bilinearly, and its original (width, height).
+    """One image, resized bilinearly, and its original (width, height).
 
-    16-bit images are brought to 8 bits, transparency is left out.
+    uint8 [256, 256, C], C = 1 where it is grey, else 3 (RGB). 16-bit images are brought to 8 bits,
+    transparency is left out.
     Raises UserError when the file is missing, no image or truncated.
     """
     if not path.is_file():
@@ -192,7 +191,7 @@ def read_image(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
     except OSError as error:
         raise UserError(f"{path.name}: cannot be read: {error.strerror}") from error
     try:
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+        image = cv2.imdecode(content, cv2.IMREAD_ANYCOLOR) if content.size else None
     except cv2.error:  # a header that claims an impossible size, say
         image = None
     if image is None:
@@ -201,7 +200,13 @@ def read_image(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
         raise UserError(f"{path.name}: truncated")
     height, width = image.shape[:2]
     image = cv2.resize(image, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_LINEAR)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB), (width, height)
+    if image.ndim == 2:
+        image = image[..., None]
+    elif (image[..., :1] == image[..., 1:]).all():  # a grey image saved as a coloured one
+        image = image[..., :1].copy()
+    else:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image, (width, height)
 
 
 def _is_truncated_jpeg(content: bytes) -> bool:
@@ -213,9 +218,10 @@ def _is_truncated_jpeg(content: bytes) -> bool:
     return content[:2] == b"\xff\xd8" and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
 
 
-def is_grey(image: np.ndarray) -> bool:
-    """Whether the three channels of [H, W, 3] are the same."""
-    return bool((image[..., :1] == image[..., 1:]).all())
+def _with_equal_channels(images: list[np.ndarray]) -> list[np.ndarray]:
+    """Grey images with three channels, too, if there is a coloured one among them."""
+    channels = max((image.shape[2] for image in images), default=1)
+    return [np.broadcast_to(image, (IMAGE_SIZE, IMAGE_SIZE, channels)) for image in images]
 
 
 def raise_problems(source: str, problems: Sequence[Problem]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 SIGMA = 10.0  # px of the 256×256 image (report, "Heatmap: Gaussian (sigma=10)")
@@ -31,7 +32,7 @@ def gaussian_heatmaps(
     column = profile(landmarks[..., 1], height)
     row = profile(landmarks[..., 0], width)
     heatmaps = column[..., :, None] * row[..., None, :]
-    return heatmaps.masked_fill_(heatmaps < CUTOFF, 0)
+    return F.threshold_(heatmaps, CUTOFF, 0)
 
 
 def argmax_landmarks(heatmaps: Tensor) -> Tensor:

@@ -27,6 +27,8 @@ from common.models import read_file, read_state_dict
 
 Augment = Callable[[Tensor, Tensor, torch.Generator], "tuple[Tensor, Tensor]"]
 
+PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+
 # Arguments that change nothing in what a run computes: where things lie, and on what it runs.
 # (Whether the data are the same is told by their content.)
 MAY_CHANGE_ON_RESUME = (
@@ -53,6 +55,29 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
+    # TF32 has ten bits where float32 has 23: an H100 is to give a T4's numbers.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """What a precision means on a device: auto is FP16 on CUDA and float32 elsewhere."""
+    if precision == "auto":
+        precision = "fp16" if device.type == "cuda" else "fp32"
+    return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raise UserError for a precision that the device cannot do; say so if it is only slow."""
+    if precision == "fp16" and device.type != "cuda":
+        raise UserError("--precision fp16 is for CUDA devices; on a CPU use bf16 or fp32")
+    if precision == "bf16":
+        if device.type == "cuda":
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        if not fast:
+            print("This device has no bf16 arithmetic of its own: bf16 will be slow")
 
 
 def warmup_cosine(
@@ -95,16 +120,16 @@ def fit(
     resume: bool = False,
     checkpoint_seconds: float = 60,
     augment: Augment | None = None,
-    mixed_precision: bool = False,
+    precision: str = "fp32",
     plot_learning_rate: bool = False,
 ) -> None:
     """Train a model and keep the state with the lowest validation loss.
 
     model, train_set and val_set lie on one device. criterion(heatmaps, target heatmaps) is a mean.
-    augment changes the training batches. mixed_precision: FP16 with gradient scaling on CUDA,
-    float32 elsewhere. settings: the arguments of the run, kept in the checkpoint; a resumed run
-    must have the same, those in MAY_CHANGE_ON_RESUME apart, and `epochs` where epochs_may_change
-    (where the schedule does not depend on their number).
+    augment changes the training batches. precision: one of PRECISIONS. settings: the arguments of
+    the run, kept in the checkpoint; a resumed run must have the same, those in
+    MAY_CHANGE_ON_RESUME apart, and `epochs` where epochs_may_change (where the schedule does not
+    depend on their number).
 
     Three files are written after an epoch when checkpoint_seconds have passed since the last time,
     and whenever the training ends, in whatever way: the best model so far, then
@@ -113,8 +138,8 @@ def fit(
     Raises UserError when the checkpoint does not belong to this run, or a loss is not finite.
     """
     device = next(model.parameters()).device
-    mixed_precision = mixed_precision and device.type == "cuda"
-    scaler = torch.amp.GradScaler(device.type, enabled=mixed_precision)
+    dtype = autocast_dtype(precision, device)
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     checkpoint_path = checkpoint_path_of(model_save_path)
     settings = {**settings, "data_sha256": content_hash(train_set, val_set)}
     history: dict[str, list[float]] = {"train_losses": [], "val_losses": [], "learning_rates": []}
@@ -127,7 +152,7 @@ def fit(
         model.load_state_dict(checkpoint["model_state_dict"])
         optimizer.load_state_dict(checkpoint["optimizer_state_dict"])
         scheduler.load_state_dict(checkpoint["scheduler_state_dict"])
-        if mixed_precision and checkpoint["scaler_state_dict"]:
+        if scaler.is_enabled() and checkpoint["scaler_state_dict"]:
             scaler.load_state_dict(checkpoint["scaler_state_dict"])
         history = {key: checkpoint[key] for key in history}
         finished, best_epoch = checkpoint["epoch"], checkpoint["best_epoch"]
@@ -162,13 +187,14 @@ def fit(
                 scaler,
                 train_set,
                 batch_size=batch_size,
+                dtype=dtype,
                 # Each epoch has its own stream of random numbers, which depends on nothing before
                 # it: a resumed run draws what the uninterrupted one would have drawn.
                 seed=seed + 1_000_003 * epoch,
                 augment=augment,
                 description=description,
             )
-            val_loss = validate(model, criterion, val_set, batch_size, mixed_precision, description)
+            val_loss = validate(model, criterion, val_set, batch_size, dtype, description)
             if isinstance(scheduler, ReduceLROnPlateau):
                 scheduler.step(val_loss)
             else:
@@ -227,6 +253,7 @@ def train_one_epoch(
     *,
     batch_size: int,
     seed: int,
+    dtype: torch.dtype = torch.float32,
     augment: Augment | None = None,
     description: str = "",
 ) -> float:
@@ -249,7 +276,7 @@ def train_one_epoch(
         if augment is not None:
             images, landmarks = augment(images, landmarks, generator)
         target = gaussian_heatmaps(landmarks, images.shape[-2:])
-        with torch.autocast(device.type, dtype=torch.float16, enabled=scaler.is_enabled()):
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
             loss = criterion(model(images), target)
         optimizer.zero_grad()
         scaler.scale(loss).backward()
@@ -280,7 +307,7 @@ def validate(
     criterion: nn.Module,
     data: LandmarkImages,
     batch_size: int,
-    mixed_precision: bool = False,
+    dtype: torch.dtype = torch.float32,
     description: str = "",
 ) -> float:
     """The mean loss per image, without training. Raises UserError if it is not finite."""
@@ -290,7 +317,7 @@ def validate(
     for start in range(0, len(data), batch_size):
         images, landmarks = data.batch(slice(start, start + batch_size))
         target = gaussian_heatmaps(landmarks, images.shape[-2:])
-        with torch.autocast(device.type, dtype=torch.float16, enabled=mixed_precision):
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
             total += criterion(model(images), target) * len(images)
     if not math.isfinite(total.item()):
         raise UserError(

@@ -170,6 +170,8 @@ def wrong_trainer_arguments():
         ("negative rate", ["--lr", "-0.1"], "--lr"),
         ("rate 0", ["--lr", "0"], "--lr"),
         ("rate NaN", ["--lr", "nan"], "--lr"),
+        ("unknown precision", ["--precision", "tf32"], "--precision"),
+        ("FP16 on a CPU", ["--precision", "fp16", "--device", "cpu"], "--precision fp16 is for"),
         ("negative seed", ["--seed", "-1"], "--seed"),
         ("negative seconds", ["--checkpoint_seconds", "-1"], "--checkpoint_seconds"),
         ("folder of the model", ["--model_save_path", "no/m.pth"], "no/m.pth: the folder no"),

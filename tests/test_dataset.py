@@ -8,6 +8,8 @@ import torch
 
 from common import UserError
 from common.dataset import COLUMNS, load_images, read_ground_truth, split_ground_truth
+from common.heatmaps import gaussian_heatmaps
+from tests.benchmark import PlainDataset
 
 HEADER = "image_name,ofd_1_x,ofd_1_y,ofd_2_x,ofd_2_y,bpd_1_x,bpd_1_y,bpd_2_x,bpd_2_y"
 ROW = "a.png,1,2,3,4,5,6,7,8"
@@ -146,6 +148,15 @@ def test_grey_images_are_kept_in_one_channel_in_the_tables_order(tmp_path):
     assert images.amin(dim=(1, 2, 3)).tolist() == pytest.approx([0.2, 200 / 255])
 
 
+def test_grey_and_coloured_images_can_be_mixed(tmp_path):
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((30, 40), 51, np.uint8))
+    cv2.imwrite(str(tmp_path / "blue.png"), np.full((30, 40, 3), (255, 0, 0), np.uint8))
+    data = load_images(table_of(["grey.png", "blue.png"], VALUES), str(tmp_path))
+    images, _ = data.batch(slice(0, 2))
+    assert images[0, :, 7, 7].tolist() == pytest.approx([0.2, 0.2, 0.2])
+    assert images[1, :, 7, 7].tolist() == [0, 0, 1]
+
+
 def test_resizing_is_bilinear(tmp_path):
     # Halving a picture bilinearly averages 2×2 blocks: columns 0, 100, 0, 100, … become 50.
     picture = np.zeros((512, 512), np.uint8)
@@ -185,3 +196,18 @@ def test_what_deeper_images_show_is_what_is_read(tmp_path, ending):
     assert data.images.shape == (len(variants), 1, 256, 256)
     for image in data.images:
         assert np.abs(image[0].numpy().astype(int) - ramp).max() <= (2 if ending == ".jpg" else 0)
+
+
+def test_a_batch_is_what_the_plain_way_makes(samples):
+    """Decoding once and separable Gaussians give the values of the published way."""
+    table = read_ground_truth(str(samples / "ground_truth.csv"))
+    plain = PlainDataset(table, samples / "images")
+    data = load_images(table, str(samples / "images"))
+    images, landmarks = data.batch(slice(0, 6))
+    heatmaps = gaussian_heatmaps(landmarks)
+    for i in range(6):
+        plain_image, plain_heatmaps = plain[i]
+        assert torch.equal(images[i], plain_image)
+        # Rounding decides on which side of the cut-off at 0.01 a value falls.
+        close = torch.isclose(heatmaps[i], plain_heatmaps, atol=1e-5)
+        assert (close | torch.isclose(heatmaps[i] + plain_heatmaps, torch.tensor(0.01))).all()

@@ -125,6 +125,14 @@ def test_interrupted_anywhere_and_resumed_is_the_run_that_was_never_stopped(
         assert not list(folder.glob("*.tmp"))
 
 
+def test_resuming_in_bf16(tmp_path):
+    run(tmp_path / "through", precision="bf16")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", Loss(20, KeyboardInterrupt), precision="bf16")
+    run(tmp_path / "stopped", precision="bf16", resume=True)
+    assert_same(load(tmp_path / "stopped"), load(tmp_path / "through"))
+
+
 def test_two_interruptions_are_no_worse_than_one(tmp_path):
     run(tmp_path / "through")
     with pytest.raises(KeyboardInterrupt):

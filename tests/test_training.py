@@ -6,7 +6,13 @@ import torch
 from common.dataset import LandmarkImages
 from common.losses import AdaptiveWingLoss
 from common.models import UNet
-from common.training import seed_everything, train_one_epoch, validate, warmup_cosine
+from common.training import (
+    autocast_dtype,
+    seed_everything,
+    train_one_epoch,
+    validate,
+    warmup_cosine,
+)
 
 
 def learning_rates(epochs, warmup_epochs, lr=1e-3):
@@ -120,6 +126,34 @@ def test_training_changes_the_model_and_validation_does_not():
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
+def test_precision():
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    assert autocast_dtype("auto", cuda) is torch.float16
+    assert autocast_dtype("auto", cpu) is torch.float32
+    for device in (cuda, cpu):
+        assert autocast_dtype("fp32", device) is torch.float32
+        assert autocast_dtype("bf16", device) is torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_network_computes_in_the_precision_asked_for(dtype):
+    class Noting(torch.nn.MSELoss):
+        def forward(self, pred, target):
+            seen.append((pred.dtype, target.dtype))
+            return super().forward(pred, target)
+
+    seen = []
+    model = torch.nn.Conv2d(3, 4, 3, padding=1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    train_one_epoch(
+        model, Noting(), optimizer, scaler, numbered_images(2), batch_size=2, seed=0, dtype=dtype
+    )
+    validate(model, Noting(), numbered_images(2), 2, dtype)
+    assert seen == [(dtype, torch.float32)] * 2
+    assert model.weight.dtype == torch.float32
+
+
 def test_seeds():
     seed_everything(42)
     first = torch.rand(3)
@@ -127,3 +161,5 @@ def test_seeds():
     assert torch.equal(torch.rand(3), first)
     assert torch.backends.cudnn.deterministic
     assert not torch.backends.cudnn.benchmark
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
