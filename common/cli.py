@@ -114,7 +114,7 @@ def start_training(
     check_precision(args.precision, device)
     seed_everything(args.seed)
     (train, val, _), problems = _read_split(args.csv_path)
-    data = load_images(pd.concat([train, val]), args.image_folder_path, problems)
+    data = load_images(pd.concat([train, val]), args.image_folder_path, args.csv_path, problems)
     print(f"In memory: {len(data)} images, {data.images.nbytes / 1e6:.1f} MB")
     data = data.to(device)
     return device, data[: len(train)], data[len(train) :]
@@ -134,7 +134,7 @@ def run_tester(args: argparse.Namespace, network: type[nn.Module]) -> None:
     model = network()
     load_weights(model, args.model_path)
     announce(model)
-    data = load_images(test, args.image_folder_path, problems)
+    data = load_images(test, args.image_folder_path, args.csv_path, problems)
     model = model.to(device, memory_format=torch.channels_last)
     started = time.monotonic()
     try:

@@ -120,12 +120,15 @@ class LandmarkImages:
 
 
 def load_images(
-    table: pd.DataFrame, image_folder: str, earlier_problems: Sequence[Problem] = ()
+    table: pd.DataFrame,
+    image_folder: str,
+    csv_path: str = "",
+    earlier_problems: Sequence[Problem] = (),
 ) -> LandmarkImages:
     """Read, check and resize the images of a table's rows, once, in threads.
 
     Raises UserError with every image that is missing or unreadable and every landmark that lies
-    outside its image, along with the problems that parse_ground_truth found.
+    outside its image, along with the problems that parse_ground_truth found in csv_path.
     """
     folder = Path(image_folder)
     if not folder.is_dir():
@@ -162,7 +165,7 @@ def load_images(
                         f"of {width}×{height} px",
                     )
                 )
-    raise_problems(image_folder, problems)
+    raise_problems(" and ".join(filter(None, [csv_path, image_folder])), problems)
 
     images = np.stack(_with_equal_channels([image for image, _ in loaded]))
     sizes = np.array([size for _, size in loaded], dtype=np.float64)
@@ -181,7 +184,7 @@ def read_image(path: Path) -> tuple[np.ndarray, tuple[int, int]]:
     transparency is left out.
     Raises UserError when the file is missing, no image or truncated.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, it takes names of any length
         others = sorted(other.name for other in path.parent.glob(f"{glob.escape(path.stem)}.*"))
         hint = f"; there is {others[0]}: only the ending differs" if others else ""
         raise UserError(f"{path.name}: no such image{hint}")
@@ -240,7 +243,8 @@ def _read_cells(csv_path: str) -> pd.DataFrame:
     """Every cell of the file as text, the header line (if any) as row 0."""
     try:
         # utf-8-sig also reads UTF-8 without the byte-order mark that spreadsheets write.
-        return pd.read_csv(csv_path, header=None, dtype=str, encoding="utf-8-sig", na_filter=False)
+        cells = pd.read_csv(csv_path, header=None, dtype=str, encoding="utf-8-sig", na_filter=False)
+        return cells.fillna("")  # the ends of rows that are too short
     except FileNotFoundError as error:
         raise UserError(f"{csv_path}: no such ground-truth file") from error
     except pd.errors.EmptyDataError as error:

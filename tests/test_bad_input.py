@@ -143,6 +143,7 @@ def wrong_images():
         ("image missing", lambda c, r: (c.images / f"{r}.png").unlink(), "no such image"),
         ("image .PNG", lambda c, r: c.rename_image(r, f"{r}.PNG"), "only the ending differs"),
         ("image .jpg", lambda c, r: c.rename_image(r, f"{r}.jpg"), "only the ending differs"),
+        ("name too long", lambda c, r: c.cell(r, 0, f"{r}.png{'x' * 300}"), "no such image"),
         ("image empty", lambda c, r: c.image(r, b""), "not an image"),
         ("image a text", lambda c, r: c.image(r, b"no image"), "not an image"),
         ("PNG cut in half", lambda c, r: c.picture(r, keep=0.5), "truncated"),
@@ -268,7 +269,7 @@ def test_images(script, spoil, message, case, weights, capsys):
     read = {TRAINERS[1]: VALIDATION_ROW, TRAINERS[2]: VALIDATION_ROW, TRAINERS[0]: TRAINING_ROW}
     row = read.get(script, TEST_ROW)
     spoil(case, row)
-    printed = check(script, [], f"row {row + 1}: {row}.png: ", case, weights, capsys)
+    printed = check(script, [], f"row {row + 1}: {row}.png", case, weights, capsys)
     assert message in printed
 
 
@@ -328,7 +329,7 @@ def test_problems_of_cells_and_images_come_in_one_report(case, weights, capsys):
     with pytest.raises(SystemExit):
         run("Trainer_Hypothesis1", [], weights)
     lines = capsys.readouterr().err.strip().splitlines()[-4:]
-    assert "3 problems" in lines[0]
+    assert "ground_truth.csv and images: 3 problems" in lines[0]
     for line, start in zip(lines[1:], ("row 3: 2.png", "row 4: 3.png", "row 5: 4.png")):
         assert line.strip().startswith(start)
 

@@ -94,6 +94,10 @@ def test_unknown_columns_are_read_by_position(tmp_path, capsys, header):
         (f"{HEADER}\n{ROW}\n{ROW}\n", "row 2: a.png: the name stands in an earlier row"),
         (f"{HEADER}\n../a.png,1,2,3,4,5,6,7,8\n", "leads out of the image folder"),
         (f"{HEADER}\n,1,2,3,4,5,6,7,8\n", "row 1: no image name"),
+        (
+            "ofd_1_x,ofd_1_y,ofd_2_x,ofd_2_y,bpd_1_x,bpd_1_y,bpd_2_x,bpd_2_y,image_name\n1,2\n",
+            "no image name",
+        ),
         (b"\x89PNG\r\n\x1a\n\x00\xff\xfe", "not a CSV"),
     ],
 )

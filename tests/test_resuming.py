@@ -143,6 +143,19 @@ def test_two_interruptions_are_no_worse_than_one(tmp_path):
     assert_same(load(tmp_path / "stopped"), load(tmp_path / "through"))
 
 
+def test_order_and_augmentation_are_new_in_each_epoch(tmp_path, monkeypatch):
+    batches = []
+
+    def note(images, landmarks, generator):
+        batches.append((landmarks.sum().item(), torch.rand(1, generator=generator).item()))
+        return images, landmarks
+
+    monkeypatch.setitem(globals(), "augment", note)
+    run(tmp_path, epochs=2)
+    for first, second in zip(zip(*batches[:4]), zip(*batches[4:])):
+        assert not set(first) & set(second)
+
+
 def test_the_seed_changes_the_run(tmp_path):
     run(tmp_path)
     first = load(tmp_path)[1]["train_losses"]
