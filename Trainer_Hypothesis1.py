@@ -21,7 +21,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     device, train_set, val_set = cli.start_training(args)
 
-    model = UNet().to(device, memory_format=torch.channels_last)
+    model = UNet().to(device)
     cli.announce(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(

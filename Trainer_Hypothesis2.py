@@ -37,7 +37,7 @@ def main(argv=None):
             *augment(*first_image_eight_times, generator), args.augmentation_save_path
         )
 
-    model = UNet().to(device, memory_format=torch.channels_last)
+    model = UNet().to(device)
     cli.announce(model)
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(

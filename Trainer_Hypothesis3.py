@@ -34,7 +34,7 @@ def main(argv=None):
     device, train_set, val_set = cli.start_training(args)
 
     encoder_weights = None if args.encoder_weights == "none" else args.encoder_weights
-    model = ResNetUNet(encoder_weights).to(device, memory_format=torch.channels_last)
+    model = ResNetUNet(encoder_weights).to(device)
     cli.announce(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=args.weight_decay)
     scheduler = training.warmup_cosine(optimizer, args.epochs, args.warmup_epochs, final_lr=1e-6)

@@ -135,7 +135,7 @@ def run_tester(args: argparse.Namespace, network: type[nn.Module]) -> None:
     load_weights(model, args.model_path)
     announce(model)
     data = load_images(test, args.image_folder_path, args.csv_path, problems)
-    model = model.to(device, memory_format=torch.channels_last)
+    model = model.to(device)
     started = time.monotonic()
     try:
         predicted = evaluation.predict(model, data.to(device), args.batch_size)

@@ -38,7 +38,7 @@ def upsample(features: Tensor) -> Tensor:
     if features.is_cuda:
         return upsample_by_matrices(features)
     doubled = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=True)
-    if doubled.requires_grad:
+    if doubled.requires_grad and doubled.is_contiguous(memory_format=torch.channels_last):
         # The gradient comes as a slice of that of a concatenation. Taken back as it is, it costs
         # four times as much as when it is dense first.
         doubled.register_hook(lambda grad: grad.contiguous(memory_format=torch.channels_last))
@@ -48,7 +48,7 @@ def upsample(features: Tensor) -> Tensor:
 def upsample_by_matrices(features: Tensor) -> Tensor:
     """The same as two matrix products, one along the height and one along the width.
 
-    With the channels last in memory, which is how the scripts keep them, nothing is copied.
+    With the channels last in memory, as they are in reduced precision, nothing is copied.
     """
     height, width = features.shape[-2:]
     channels_last = features.permute(0, 2, 3, 1)

@@ -67,6 +67,17 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype:
     return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
 
 
+def use_fast_memory_format(model: nn.Module, dtype: torch.dtype) -> None:
+    """Lay the channels last in memory where the precision is reduced.
+
+    It is faster in float32 too. But on a CPU, PyTorch's batch normalisation then errs by 2e-4
+    where it otherwise errs by 1e-6 (measured on [8, 64, 256, 256]), and a float32 run is to give
+    the numbers of the published way.
+    """
+    if dtype != torch.float32:
+        model.to(memory_format=torch.channels_last)
+
+
 def check_precision(precision: str, device: torch.device) -> None:
     """Raise UserError for a precision that the device cannot do; say so if it is only slow."""
     if precision == "fp16" and device.type != "cuda":
@@ -140,6 +151,7 @@ def fit(
     device = next(model.parameters()).device
     dtype = autocast_dtype(precision, device)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    use_fast_memory_format(model, dtype)
     checkpoint_path = checkpoint_path_of(model_save_path)
     settings = {**settings, "data_sha256": content_hash(train_set, val_set)}
     history: dict[str, list[float]] = {"train_losses": [], "val_losses": [], "learning_rates": []}

@@ -41,7 +41,7 @@ from common.evaluation import predict
 from common.heatmaps import gaussian_heatmaps
 from common.losses import AdaptiveWingLoss
 from common.models import ResNetUNet, UNet
-from common.training import seed_everything, train_one_epoch
+from common.training import seed_everything, train_one_epoch, use_fast_memory_format
 
 BATCH = 8
 
@@ -137,7 +137,8 @@ def training_epoch(
     """One epoch as the trainers do it, files apart."""
     device = data.images.device
     torch.manual_seed(0)
-    model = network().to(device, memory_format=torch.channels_last)
+    model = network().to(device)
+    use_fast_memory_format(model, dtype)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     return lambda: train_one_epoch(
@@ -226,7 +227,7 @@ def benchmark_tester(
 ) -> None:
     some = cycled(table, count)
     torch.manual_seed(0)
-    model = ResNetUNet().to(device, memory_format=torch.channels_last).eval()
+    model = ResNetUNet().to(device).eval()
     batches = load_images(some, str(folder)).to(device)
     batches = [batches.batch(slice(i, i + BATCH))[0] for i in range(0, count, BATCH)]
 

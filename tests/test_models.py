@@ -169,7 +169,7 @@ def test_overfits_two_images(network, loss, steps):
 
 @pytest.mark.parametrize("network", [UNet, ResNetUNet])
 def test_the_memory_format_changes_nothing_but_rounding(network):
-    """The scripts lay the channels last, which is faster; the published ones do not."""
+    """In reduced precision the scripts lay the channels last, which is faster."""
     torch.manual_seed(0)
     model = network().double()
     images, results = torch.rand(2, 3, 64, 64, dtype=torch.float64), []
