@@ -221,6 +221,16 @@ def test_the_best_weights_must_still_be_there(tmp_path):
         run(tmp_path, epochs=3, resume=True, epochs_may_change=True)
 
 
+def test_the_best_weights_outlive_a_resumption_that_finds_no_better_ones(tmp_path):
+    run(tmp_path, Loss(11, 100.0), epochs=2)
+    best = load(tmp_path)[0]
+    # In the resumed run, calls 1 to 4 train and 5 is the first of validation.
+    run(tmp_path, Loss(5, 100.0), epochs=3, resume=True, epochs_may_change=True)
+    assert load(tmp_path)[1]["epoch"] == 3
+    assert load(tmp_path)[1]["best_epoch"] == 1
+    assert_same(load(tmp_path)[0], best)
+
+
 def test_a_fresh_start_moves_an_earlier_run_aside(tmp_path, capsys):
     run(tmp_path, epochs=1)
     first = load(tmp_path)
