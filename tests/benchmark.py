@@ -354,7 +354,7 @@ def main() -> None:
             f"OpenCV {cv2.__version__}; {'quick' if args.quick else 'full'}"
         )
         row("", "ours", "plain", "ratio", "limit")
-        rounds = 1 if args.quick else 5
+        rounds = 1 if args.quick else 3
         few = cycled(table, 3 * BATCH)
         data, plain = load_images(few, str(folder)), PlainDataset(few, folder)
         benchmark_loading(table, folder, rounds)
