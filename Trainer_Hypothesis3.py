@@ -3,6 +3,7 @@
 import torch
 
 from common import cli, training
+from common.augmentation import augment
 from common.losses import AdaptiveWingLoss
 from common.models import ResNetUNet
 
@@ -30,6 +31,11 @@ def main(argv=None):
         default="imagenet",
         help="where the encoder starts from; PATH is a file with torchvision's ResNet-34 weights",
     )
+    parser.add_argument(
+        "--augment",
+        action="store_true",
+        help="augment the training images as Hypothesis 2 does; the report's next step",
+    )
     args = parser.parse_args(argv)
     device, train_set, val_set = cli.start_training(args)
 
@@ -55,6 +61,7 @@ def main(argv=None):
         settings={"hypothesis": 3, **vars(args)},
         resume=args.resume,
         checkpoint_seconds=args.checkpoint_seconds,
+        augment=augment if args.augment else None,
     )
 
 
