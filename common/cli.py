@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import hashlib
 import math
 import os
 import shlex
@@ -17,22 +18,28 @@ import torch
 from torch import nn
 
 from common import UserError, evaluation, plots
+from common.biometry import audit_line
 from common.dataset import (
     SPLIT_SEED,
     LandmarkImages,
     Problem,
     load_images,
     parse_ground_truth,
+    raise_problems,
     split_ground_truth,
 )
+from common.files import write_table
 from common.models import count_parameters, load_weights
 from common.training import (
+    LATER_SETTINGS,
     PRECISIONS,
     check_precision,
     checkpoint_path_of,
     out_of_memory,
     seed_everything,
 )
+
+PARTS = ("train", "val", "test")
 
 
 class Parser(argparse.ArgumentParser):
@@ -59,7 +66,8 @@ def trainer_parser(
 ) -> Parser:
     """The arguments that every trainer takes, with the defaults of its recipe."""
     parser = Parser(description)
-    _add_data_arguments(parser)
+    add_data_arguments(parser)
+    _add_split_argument(parser)
     add = parser.add_argument
     add("--model_save_path", default=model_save_path, help="the best model so far")
     add("--plot_save_path", default=plot_save_path, help="picture of the training curves")
@@ -87,11 +95,19 @@ def trainer_parser(
 def tester_parser(description: str, *, pred_save_path: str, error_save_path: str) -> Parser:
     """The arguments that every tester takes."""
     parser = Parser(description)
-    _add_data_arguments(parser)
+    add_data_arguments(parser)
+    _add_split_argument(parser)
     add = parser.add_argument
     add("--model_path", required=True, default=argparse.SUPPRESS, help="weights to test")
     add("--pred_save_path", default=pred_save_path, help="picture of six predictions")
     add("--error_save_path", default=error_save_path, help="picture of the pixel errors")
+    add("--csv_save_path", help="table of all predictions, one row per image")
+    add(
+        "--split",
+        choices=(*PARTS, "all"),
+        default="test",
+        help="which images; all: every row of the ground truth, which may be a single one",
+    )
     add("--batch_size", type=positive_int, default=8, help="images per step")
     _add_device_argument(parser)
     return parser
@@ -105,17 +121,19 @@ def start_training(
     more_pictures: what this trainer draws beside the curves.
     Returns the device and, on it, the training and the validation set.
     """
-    _check_outputs(
+    check_outputs(
         args,
-        weights=[args.model_save_path, checkpoint_path_of(args.model_save_path)],
+        files=[args.model_save_path, checkpoint_path_of(args.model_save_path)],
         pictures=[args.plot_save_path, *more_pictures],
     )
     device = select_device(args.device)
     check_precision(args.precision, device)
     seed_everything(args.seed)
-    (train, val, _), problems = _read_split(args.csv_path)
+    parts, problems = _read_split(args)
+    train, val = parts["train"], parts["val"]
     data = load_images(pd.concat([train, val]), args.image_folder_path, args.csv_path, problems)
     print(f"In memory: {len(data)} images, {data.images.nbytes / 1e6:.1f} MB")
+    print(audit_line(parts))
     data = data.to(device)
     return device, data[: len(train)], data[len(train) :]
 
@@ -126,28 +144,49 @@ def announce(model: nn.Module) -> None:
 
 
 def run_tester(args: argparse.Namespace, network: type[nn.Module]) -> None:
-    """Test a network on the test images: print the errors and draw the two pictures."""
-    _check_outputs(args, weights=[], pictures=[args.pred_save_path, args.error_save_path])
+    """Test a network: print what its errors come to, draw the two pictures, write the table."""
+    csv_files = [args.csv_save_path] if args.csv_save_path else []
+    check_outputs(args, files=csv_files, pictures=[args.pred_save_path, args.error_save_path])
     device = select_device(args.device)
     seed_everything(SPLIT_SEED)  # nothing here is random; but the GPU is to repeat itself
-    (_, _, test), problems = _read_split(args.csv_path)
+    parts, problems = _read_split(args)
     model = network()
-    load_weights(model, args.model_path)
+    settings = load_weights(model, args.model_path)
     announce(model)
-    data = load_images(test, args.image_folder_path, args.csv_path, problems)
+    if settings and args.split != "all":
+        split_by = {**LATER_SETTINGS, **settings}["split_by"]
+        if split_by != args.split_by:
+            raise UserError(
+                f"{args.model_path}: was trained with --split_by {split_by}, so that is how to "
+                f"test it: with --split_by {args.split_by} it has seen some of the test images"
+            )
+    rows = parts[args.split]
+    data = load_images(rows, args.image_folder_path, args.csv_path, problems)
+    print(audit_line(parts))
     model = model.to(device)
     started = time.monotonic()
     try:
-        predicted = evaluation.predict(model, data.to(device), args.batch_size)
+        predicted, confidences = evaluation.predict(model, data.to(device), args.batch_size)
     except torch.cuda.OutOfMemoryError as error:
         raise out_of_memory(args.batch_size) from error
     seconds = time.monotonic() - started
     errors = evaluation.pixel_errors(predicted, data.landmarks)
+    table = evaluation.prediction_table(
+        rows,
+        data,
+        predicted,
+        confidences,
+        split=args.split,
+        model_sha256=hashlib.sha256(Path(args.model_path).read_bytes()).hexdigest(),
+    )
     print(f"Predicted in {1000 * seconds / len(data):.1f} ms per image\n")
-    print(evaluation.error_summary(errors))
-    plots.predictions(data, predicted, errors, args.pred_save_path)
+    print(evaluation.report(table))
+    plots.predictions(data, predicted, errors, table["review"].to_numpy(), args.pred_save_path)
     plots.error_distribution(errors, args.error_save_path)
     print(f"\nPredictions: {args.pred_save_path}\nErrors:      {args.error_save_path}")
+    if args.csv_save_path:
+        write_table(table, args.csv_save_path)
+        print(f"Table:       {args.csv_save_path}")
 
 
 def reports_errors(main: Callable[..., Any] | None = None, *, resumable: bool = False) -> Any:
@@ -223,10 +262,20 @@ def natural_float(text: str) -> float:
     return value
 
 
-def _add_data_arguments(parser: Parser) -> None:
+def add_data_arguments(parser: Parser) -> None:
+    """Where the ground truth and the images are."""
     add = functools.partial(parser.add_argument, required=True, default=argparse.SUPPRESS)
     add("--csv_path", help="the ground truth: a name and eight coordinates per image")
     add("--image_folder_path", help="the folder that holds the images")
+
+
+def _add_split_argument(parser: Parser) -> None:
+    parser.add_argument(
+        "--split_by",
+        choices=("image", "subject"),
+        default="image",
+        help="subject: no one is on the images of two parts; test with what was trained with",
+    )
 
 
 def _add_device_argument(parser: Parser) -> None:
@@ -235,12 +284,12 @@ def _add_device_argument(parser: Parser) -> None:
     )
 
 
-def _check_outputs(args: argparse.Namespace, weights: list[str], pictures: list[str]) -> None:
+def check_outputs(args: argparse.Namespace, files: list[str], pictures: list[str]) -> None:
     """Raise UserError for an output that could not be written when the work is done, or that
     would be written over an input."""
     inputs = [args.csv_path, vars(args).get("model_path"), vars(args).get("encoder_weights")]
     taken = {Path(path).resolve() for path in inputs if path}
-    for path in map(Path, [*weights, *pictures]):
+    for path in map(Path, [*files, *pictures]):
         if path.is_dir():
             raise UserError(f"{path}: is a folder, and a file is to be written there")
         if not path.parent.is_dir():
@@ -254,9 +303,15 @@ def _check_outputs(args: argparse.Namespace, weights: list[str], pictures: list[
         plots.check_picture_path(path)
 
 
-def _read_split(csv_path: str) -> tuple[tuple[pd.DataFrame, ...], list[Problem]]:
-    """(train, val, test), and what is wrong with single rows of the ground truth."""
-    table, problems = parse_ground_truth(csv_path)
-    train, val, test = split_ground_truth(table)
-    print(f"Loaded {len(table)} images\nTrain: {len(train)} | Val: {len(val)} | Test: {len(test)}")
-    return (train, val, test), problems
+def _read_split(args: argparse.Namespace) -> tuple[dict[str, pd.DataFrame], list[Problem]]:
+    """The parts of the ground truth by name, and what is wrong with single rows of it."""
+    table, problems = parse_ground_truth(args.csv_path)
+    print(f"Loaded {len(table)} images")
+    if vars(args).get("split") == "all":
+        return {"all": table}, problems
+    by_subject = args.split_by == "subject"
+    if by_subject:  # the names, too, may say who is on an image
+        raise_problems(args.csv_path, problems)
+    parts = dict(zip(PARTS, split_ground_truth(table, by_subject)))
+    print(" | ".join(f"{name.capitalize()}: {len(part)}" for name, part in parts.items()))
+    return parts, problems

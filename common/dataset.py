@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from torch import Tensor
 from tqdm import tqdm
 
@@ -27,6 +27,11 @@ COORDINATE_COLUMNS = tuple(
     f"{name.lower().replace('-', '_')}_{axis}" for name in LANDMARK_NAMES for axis in "xy"
 )
 COLUMNS = (NAME_COLUMN, *COORDINATE_COLUMNS)
+# Kept where they are there. Their names are those of the public multi-centre fetal biometry data.
+RATE_COLUMN = "px_to_mm_rate"  # mm per px of the original image
+SUBJECT_COLUMN = "SubjectID"
+SUBJECT_IN_NAME = r"(.*\d+)_\d*HC\.\w+"  # 010_HC.png and 010_2HC.png show one subject
+MIN_ROWS = 6  # fewer cannot be split into three parts
 MAX_PROBLEMS_SHOWN = 20
 
 Problem = tuple[int, str]  # the row, from 0, and what is wrong with it
@@ -36,9 +41,11 @@ def read_ground_truth(csv_path: str) -> pd.DataFrame:
     """Read the landmarks of all images.
 
     Returns one row per image in the order of the file: `image_name` and the eight coordinates
-    `ofd_1_x … bpd_2_y`, float64, in pixels of the original image. Columns are found by name, in
-    any order, and others are left out. A file that has none of these names but exactly nine
-    columns, the last eight numeric, is read by position (with or without a header line).
+    `ofd_1_x … bpd_2_y`, float64, in pixels of the original image; then, where the file has them,
+    `px_to_mm_rate`, float64, NaN where the cell is empty, and `SubjectID`, text. Columns are found
+    by name, in any order, and others are left out. A file that has none of the first nine names
+    but exactly nine columns, the last eight numeric, is read by position (with or without a header
+    line).
     Raises UserError, naming file, row and column, for anything that cannot be used.
     """
     table, problems = parse_ground_truth(csv_path)
@@ -55,11 +62,13 @@ def parse_ground_truth(csv_path: str) -> tuple[pd.DataFrame, list[Problem]]:
         missing = [name for name in COLUMNS if name not in header]
         if missing:
             raise UserError(f"{csv_path}: no column named {', '.join(missing)}")
-        repeated = [name for name in COLUMNS if header.count(name) > 1]
+        used = [*COLUMNS, *(name for name in (RATE_COLUMN, SUBJECT_COLUMN) if name in header)]
+        repeated = [name for name in used if header.count(name) > 1]
         if repeated:
             raise UserError(f"{csv_path}: more than one column named {', '.join(repeated)}")
-        rows = cells.iloc[1:, [header.index(name) for name in COLUMNS]]
+        rows = cells.iloc[1:, [header.index(name) for name in used]]
     else:
+        used = list(COLUMNS)
         has_header = _to_numbers(cells.iloc[:1, 1:]).isna().any(axis=None)
         rows = cells.iloc[1:] if has_header else cells
         if cells.shape[1] != len(COLUMNS) or _to_numbers(rows.iloc[:, 1:]).isna().any(axis=None):
@@ -71,24 +80,65 @@ def parse_ground_truth(csv_path: str) -> tuple[pd.DataFrame, list[Problem]]:
     if rows.empty:
         raise UserError(f"{csv_path}: no rows")
 
-    rows = rows.set_axis(list(COLUMNS), axis=1).reset_index(drop=True)
-    table = _to_numbers(rows[list(COORDINATE_COLUMNS)])
-    table.insert(0, NAME_COLUMN, rows[NAME_COLUMN].str.strip())
+    rows = rows.set_axis(used, axis=1).reset_index(drop=True)
+    is_text = rows.columns.isin([NAME_COLUMN, SUBJECT_COLUMN])
+    text = rows.loc[:, is_text].apply(lambda column: column.str.strip())
+    table = pd.concat([text, _to_numbers(rows.loc[:, ~is_text])], axis=1)[used]
     return table, _table_problems(rows, table)
 
 
+def coordinates(table: pd.DataFrame) -> np.ndarray:
+    """The landmarks of a ground truth: float64 [N, 4, 2], (x, y) in px of the original images."""
+    return table[list(COORDINATE_COLUMNS)].to_numpy(np.float64).reshape(-1, 4, 2)
+
+
+def find_subjects(table: pd.DataFrame) -> pd.Series | None:
+    """Who is on each image of a ground truth, as text: what `SubjectID` says where it is filled in
+    every row, else what names like 010_HC.png and 010_2HC.png say, else None."""
+    if SUBJECT_COLUMN in table and (table[SUBJECT_COLUMN] != "").all():
+        return table[SUBJECT_COLUMN]
+    subjects = table[NAME_COLUMN].str.extract(f"^{SUBJECT_IN_NAME}$", expand=False)
+    return None if subjects.isna().any() else subjects
+
+
 def split_ground_truth(
-    table: pd.DataFrame,
+    table: pd.DataFrame, by_subject: bool = False
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Split the rows 80/10/10 into (train, val, test), the same for every script and every seed.
 
     622 rows give 497/62/63 (report, "Data Split Methodology"). The rows keep their index.
-    Raises UserError when there are too few rows for three parts.
+    by_subject: the parts are 80/10/10 of the subjects, each with all of its images in one part.
+    Raises UserError when there are too few rows or subjects for three parts, and by_subject when
+    nothing says who is on an image.
     """
-    if len(table) < 6:
-        raise UserError(f"{len(table)} rows in the ground truth: the split needs at least 6")
-    train, held_out = train_test_split(table, test_size=0.2, random_state=SPLIT_SEED)
-    val, test = train_test_split(held_out, test_size=0.5, random_state=SPLIT_SEED)
+    if not by_subject:
+        if len(table) < MIN_ROWS:
+            raise UserError(
+                f"{len(table)} rows in the ground truth: the split needs at least {MIN_ROWS}"
+            )
+        train, held_out = train_test_split(table, test_size=0.2, random_state=SPLIT_SEED)
+        val, test = train_test_split(held_out, test_size=0.5, random_state=SPLIT_SEED)
+        return train, val, test
+
+    subjects = find_subjects(table)
+    if subjects is None:
+        raise UserError(
+            f"--split_by subject: nothing says who is on each image: {SUBJECT_COLUMN} is not "
+            "filled in every row, and not all names are like 010_HC.png or 010_2HC.png"
+        )
+    if subjects.nunique() < MIN_ROWS:
+        raise UserError(
+            f"--split_by subject: {subjects.nunique()} subjects in the ground truth: the split "
+            f"needs at least {MIN_ROWS}"
+        )
+
+    def split(rows: pd.DataFrame, test_size: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+        splitter = GroupShuffleSplit(n_splits=1, test_size=test_size, random_state=SPLIT_SEED)
+        first, second = next(splitter.split(rows, groups=subjects[rows.index]))
+        return rows.iloc[first], rows.iloc[second]
+
+    train, held_out = split(table, 0.2)
+    val, test = split(held_out, 0.5)
     return train, val, test
 
 
@@ -97,21 +147,26 @@ class LandmarkImages:
     """Decoded images and their landmarks, all in memory, on one device.
 
     names: N file names. images: uint8 [N, C, 256, 256], C = 1 where every image is grey, else 3
-    (RGB). landmarks: float32 [N, 4, 2], (x, y) in pixels of the 256×256 image.
+    (RGB). landmarks: float32 [N, 4, 2], (x, y) in pixels of the 256×256 image. sizes: float64
+    [N, 2], (width, height) of the original images.
     """
 
     names: list[str]
     images: Tensor
     landmarks: Tensor
+    sizes: np.ndarray
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, rows: slice) -> LandmarkImages:
-        return LandmarkImages(self.names[rows], self.images[rows], self.landmarks[rows])
+        return LandmarkImages(
+            self.names[rows], self.images[rows], self.landmarks[rows], self.sizes[rows]
+        )
 
     def to(self, device: torch.device) -> LandmarkImages:
-        return LandmarkImages(self.names, self.images.to(device), self.landmarks.to(device))
+        images, landmarks = self.images.to(device), self.landmarks.to(device)
+        return LandmarkImages(self.names, images, landmarks, self.sizes)
 
     def batch(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Images as float32 [B, 3, 256, 256] in [0, 1] and landmarks [B, 4, 2] of some rows."""
@@ -150,7 +205,7 @@ def load_images(
         )
         loaded = list(progress)
 
-    points = table[list(COORDINATE_COLUMNS)].to_numpy().reshape(-1, 4, 2)
+    points = coordinates(table)
     for row, name, result, landmarks in zip(table.index, names, loaded, points):
         if isinstance(result, UserError):
             problems.append((row, str(result)))
@@ -174,6 +229,7 @@ def load_images(
         names,
         torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
         torch.from_numpy(scaled.astype(np.float32)),
+        sizes,
     )
 
 
@@ -277,4 +333,11 @@ def _table_problems(cells: pd.DataFrame, table: pd.DataFrame) -> list[Problem]:
         for row in np.flatnonzero(~(np.isfinite(values) & (values >= 0))).tolist():
             wrong = "below 0" if values[row] < 0 else "not a number"
             problems.append((row, f"{names[row]}: {column} is '{cells.at[row, column]}', {wrong}"))
+    if RATE_COLUMN in table:
+        rates, given = table[RATE_COLUMN], cells[RATE_COLUMN].str.strip() != ""
+        for row in np.flatnonzero(given & ~(np.isfinite(rates) & (rates > 0))).tolist():
+            cell = cells.at[row, RATE_COLUMN]
+            problems.append(
+                (row, f"{names[row]}: {RATE_COLUMN} is '{cell}', not a number above 0 (or empty)")
+            )
     return problems

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pandas as pd
+
 from common import UserError
 
 
@@ -25,3 +27,8 @@ def write_file(path: str, content: bytes | memoryview) -> None:
         raise UserError(f"{path}: could not be written: {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)  # there is one only if something went wrong
+
+
+def write_table(table: pd.DataFrame, path: str) -> None:
+    """Write a table as CSV, every digit kept, by way of write_file."""
+    write_file(path, table.to_csv(index=False, lineterminator="\n").encode())

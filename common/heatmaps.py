@@ -40,3 +40,12 @@ def argmax_landmarks(heatmaps: Tensor) -> Tensor:
     width = heatmaps.shape[-1]
     index = heatmaps.flatten(-2).argmax(dim=-1)
     return torch.stack([index % width, index // width], dim=-1).float()
+
+
+def confidence(heatmaps: Tensor) -> Tensor:
+    """How much a heatmap is to be trusted: its height, [..., 4, H, W] → float32 [..., 4] in [0, 1].
+
+    A network is trained towards a height of 1. Where it hesitates between places, what it has
+    learned to give is their average, which is lower.
+    """
+    return heatmaps.float().amax(dim=(-2, -1)).clamp(0, 1)

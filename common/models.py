@@ -199,13 +199,15 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def load_weights(model: nn.Module, path: str) -> None:
+def load_weights(model: nn.Module, path: str) -> dict[str, Any]:
     """Fill a UNet or ResNetUNet from a file: a state dict, or one at `model_state_dict`.
 
+    Returns the settings of the run where the file is a checkpoint, which holds them, and else {}.
     Raises UserError, naming the file, when it cannot be read, belongs to another network, or
     holds values that are not finite.
     """
-    state_dict = read_state_dict(path)
+    content = read_file(path)
+    state_dict = _find_state_dict(content, path)
     expected = model.state_dict()
     for network in (UNet, ResNetUNet):
         with torch.device("meta"):  # names without the memory
@@ -232,11 +234,16 @@ def load_weights(model: nn.Module, path: str) -> None:
         if not torch.isfinite(value).all():
             raise UserError(f"{path}: {key} holds values that are not finite (NaN or infinite)")
     model.load_state_dict(state_dict)
+    settings = content.get("args")
+    return settings if isinstance(settings, dict) else {}
 
 
 def read_state_dict(path: str) -> dict[str, Tensor]:
     """The state dict in a file. Raises UserError, naming the file, when there is none."""
-    content = read_file(path)
+    return _find_state_dict(read_file(path), path)
+
+
+def _find_state_dict(content: Any, path: str) -> dict[str, Tensor]:
     if isinstance(content, dict):
         content = content.get("model_state_dict", content)
     if not (isinstance(content, dict) and content and all(map(torch.is_tensor, content.values()))):

@@ -6,11 +6,13 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from common import UserError
+from common.biometry import MAX_MIDPOINT_DISTANCE, MIN_ANGLE, MIN_RATIO
 from common.dataset import IMAGE_SIZE, LANDMARK_NAMES, LandmarkImages
 from common.files import write_file
 
@@ -18,6 +20,7 @@ OFD_COLOR, BPD_COLOR = "#ffb000", "#00c8ff"  # told apart by colour-blind reader
 COLORS = (OFD_COLOR, OFD_COLOR, BPD_COLOR, BPD_COLOR)
 TRUE_MARKERS = ("^", "v", "<", ">")  # OFD-1 upper, OFD-2 lower, BPD-1 left, BPD-2 right
 PREDICTED_MARKERS = ("x", "x", "+", "+")
+REVIEW_COLOR = "crimson"
 DPI = 120
 
 
@@ -81,11 +84,17 @@ def augmentation_examples(images: Tensor, landmarks: Tensor, path: str) -> None:
 
 
 def predictions(
-    data: LandmarkImages, predicted: Tensor, errors: np.ndarray, path: str, rows: int = 6
+    data: LandmarkImages,
+    predicted: Tensor,
+    errors: np.ndarray,
+    flagged: np.ndarray,
+    path: str,
+    rows: int = 6,
 ) -> None:
     """Draw images evenly spaced over the data: ground truth, prediction, and both with the error.
 
-    predicted: [N, 4, 2] in px of the 256×256 image. errors: [N, 4] in px.
+    predicted: [N, 4, 2] in px of the 256×256 image. errors: [N, 4] in px. flagged: bool [N], the
+    images to be looked at again, which get a red frame.
     """
     chosen = np.unique(np.linspace(0, len(data) - 1, rows).round().astype(int))
     figure = Figure(figsize=(12, 4.25 * len(chosen)), layout="constrained")
@@ -104,6 +113,10 @@ def predictions(
         axes[0].set_title(f"{data.names[index]}: ground truth")
         axes[1].set_title("prediction")
         axes[2].set_title(f"overlay, mean error {errors[index].mean():.1f} px")
+        if flagged[index]:
+            axes[1].set_title("prediction: TO BE REVIEWED", color=REVIEW_COLOR, weight="bold")
+            for axis in axes:
+                axis.spines[:].set(color=REVIEW_COLOR, linewidth=4)
     handles = {}
     for axis in grid[0]:
         handles.update({h.get_label(): h for h in axis.get_legend_handles_labels()[0]})
@@ -144,6 +157,66 @@ def error_distribution(errors: np.ndarray, path: str) -> None:
         title="Pixel error per landmark", ylabel="pixel error (px at 256×256)", ylim=(0, None)
     )
     right.grid(axis="y", alpha=0.3)
+    _save(figure, path)
+
+
+def audit(table: pd.DataFrame, data: LandmarkImages, worst: np.ndarray, path: str) -> None:
+    """Draw the three measures of an audit with their limits, and some images with their landmarks.
+
+    table: from audit_table, one row per image of data. worst: the numbers of nine of them at most.
+    """
+    figure = Figure(figsize=(15, 16), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 3))
+    measures = (
+        ("angle", "angle between the diameters (°)", MIN_ANGLE, "above", 90),
+        (
+            "midpoint_distance",
+            "distance of their midpoints / longer one (last bar: and more)",
+            MAX_MIDPOINT_DISTANCE,
+            "below",
+            1,
+        ),
+        ("ratio", "shorter / longer one", MIN_RATIO, "above", 1),
+    )
+    for axis, (column, label, limit, side, end) in zip(top.subplots(1, 3), measures):
+        values = table[column].dropna()
+        passed = values > limit if side == "above" else values < limit
+        shown = values.clip(upper=end)
+        axis.hist(
+            [shown[passed], shown[~passed]],
+            np.linspace(0, end, 46),  # each limit is the edge of a bar
+            stacked=True,
+            color=["0.65", REVIEW_COLOR],
+            edgecolor="white",
+        )
+        axis.axvline(limit, color="black", linestyle="--", label=f"limit {limit:g}")
+        axis.set(title=f"{passed.sum()} of {len(table)} {side} {limit:g}", xlabel=label)
+        axis.set(ylabel="images", xlim=(0, end))
+        axis.legend()
+    figure.suptitle(
+        f"Audit of {len(table)} annotations: {table['plausible'].sum()} plausible", fontsize=16
+    )
+
+    bottom.suptitle("The least plausible")
+    grid = bottom.subplots(3, 3)
+    for axis in grid.flat:
+        axis.set_axis_off()
+    for axis, index in zip(grid.flat, worst):
+        image, landmarks = data.batch(slice(index, index + 1))
+        row = table.iloc[index]
+        axis.set_axis_on()
+        _show_image(axis, image[0])
+        width, height = data.sizes[index]
+        axis.set_aspect(height / width)  # as the original, of which these are the pixels
+        _mark_true(axis, landmarks[0])
+        axis.set_title(
+            f"{data.names[index]}\n{row['angle']:.0f}°, midpoints {row['midpoint_distance']:.2f}, "
+            f"ratio {row['ratio']:.2f}"
+        )
+    handles = {h.get_label(): h for h in grid.flat[0].get_legend_handles_labels()[0]}
+    bottom.legend(
+        handles.values(), handles.keys(), loc="outside lower center", ncols=4, facecolor="0.75"
+    )
     _save(figure, path)
 
 

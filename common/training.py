@@ -42,6 +42,9 @@ MAY_CHANGE_ON_RESUME = (
     "checkpoint_seconds",
 )
 
+# What a run did before these settings existed, whose names its checkpoint therefore lacks.
+LATER_SETTINGS = {"split_by": "image", "augment": False}
+
 
 def seed_everything(seed: int) -> None:
     """Seed torch, NumPy and Python, and hold torch and cuDNN to repeatable algorithms (report,
@@ -374,7 +377,7 @@ def _read_checkpoint(
     checkpoint = read_file(path)
     if not (isinstance(checkpoint, dict) and "optimizer_state_dict" in checkpoint):
         raise UserError(f"{path}: no checkpoint of this package")
-    theirs = checkpoint["args"]
+    theirs = {**LATER_SETTINGS, **checkpoint["args"]}
     differences = [
         "the images or landmarks are not the same"
         if key == "data_sha256"

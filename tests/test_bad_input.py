@@ -105,6 +105,12 @@ class Case:
             del line[column]
         self.csv.write_text("\n".join(map(",".join, lines)) + "\n")
 
+    def column(self, name, value):
+        """A further column with the same cell in every row."""
+        first, *others = self.csv.read_text().splitlines()
+        lines = [f"{first},{name}", *(f"{line},{value}" for line in others)]
+        self.csv.write_text("\n".join(lines) + "\n")
+
     def keep_rows(self, count):
         lines = self.csv.read_text().splitlines()
         self.csv.write_text("\n".join(lines[: count + 1]) + "\n")
@@ -132,6 +138,8 @@ def wrong_ground_truth():
         ("name empty", lambda c: c.cell(2, 0, ""), "row 3: no image name"),
         ("name upwards", lambda c: c.cell(2, 0, "../images/2.png"), "row 3: ../images/2.png"),
         ("name absolute", lambda c: c.cell(2, 0, "/etc/passwd"), "row 3: /etc/passwd"),
+        ("rate 0", lambda c: c.column("px_to_mm_rate", "0"), "px_to_mm_rate is '0', not a number"),
+        ("rate a word", lambda c: c.column("px_to_mm_rate", "mm"), "row 1: 0.png: px_to_mm_rate"),
         ("five rows", lambda c: c.keep_rows(5), "5 rows"),
         ("image folder missing", lambda c: shutil.rmtree(c.images), "no such image folder"),
     ]
@@ -162,6 +170,8 @@ def wrong_arguments():
         ("batch of a half", ["--batch_size", "0.5"], "--batch_size"),
         ("unknown device", ["--device", "tpu"], "--device"),
         ("unknown option", ["--batchsize", "8"], "--batchsize"),
+        ("unknown way to split", ["--split_by", "hospital"], "--split_by"),
+        ("subjects unknown", ["--split_by", "subject"], "nothing says who is on each image"),
     ]
 
 
@@ -191,6 +201,11 @@ def wrong_tester_arguments():
     return [
         ("folder of predictions", ["--pred_save_path", "no/p.png"], "no/p.png: the folder no"),
         ("errors a folder", ["--error_save_path", "images"], "images: is a folder"),
+        ("folder of the table", ["--csv_save_path", "no/t.csv"], "no/t.csv: the folder no"),
+        ("table a folder", ["--csv_save_path", "images"], "images: is a folder"),
+        ("table over the input", ["--csv_save_path", "ground_truth.csv"], "ground_truth.csv: two"),
+        ("table over a picture", ["--csv_save_path", "errors.png"], "errors.png: two"),
+        ("unknown part", ["--split", "validation"], "--split"),
         ("one picture twice", ["--error_save_path", "predictions.png"], "predictions.png: two"),
         ("model missing", ["--model_path", "no.pth"], "no.pth: cannot be read"),
         ("model a folder", ["--model_path", "images"], "images: "),

@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from common import UserError
-from common.dataset import COLUMNS, load_images, read_ground_truth, split_ground_truth
+from common.dataset import (
+    COLUMNS,
+    find_subjects,
+    load_images,
+    read_ground_truth,
+    split_ground_truth,
+)
 from common.heatmaps import gaussian_heatmaps
 from tests.benchmark import PlainDataset
 
@@ -50,6 +56,53 @@ def test_split_needs_six_rows():
         split_ground_truth(pd.DataFrame({"row": range(5)}))
 
 
+def subjects_table(names, subjects=None):
+    table = pd.DataFrame({"image_name": names})
+    return table if subjects is None else table.assign(SubjectID=subjects)
+
+
+@pytest.mark.parametrize(
+    ("names", "subjects", "expected"),
+    [
+        (["010_HC.png", "010_2HC.png", "011_3HC.PNG"], None, ["010", "010", "011"]),
+        (["a/010_HC.png", "b/010_HC.png"], None, ["a/010", "b/010"]),
+        (["010_HC.png", "head.png"], None, None),
+        (["010_HC.png", "10_HC"], None, None),
+        (["x.png", "y.png", "z.png"], ["A", "B", "A"], ["A", "B", "A"]),
+        (["010_HC.png", "010_2HC.png"], ["A", "B"], ["A", "B"]),
+        (["010_HC.png", "010_2HC.png"], ["", ""], ["010", "010"]),
+        (["x.png", "y.png"], ["A", ""], None),
+    ],
+)
+def test_subjects(names, subjects, expected):
+    found = find_subjects(subjects_table(names, subjects))
+    assert (None if found is None else found.tolist()) == expected
+
+
+def test_split_by_subject_keeps_a_subject_together():
+    # 100 subjects with one to four images each, in an order of no meaning
+    owners = np.random.default_rng(0).permutation([i for i in range(100) for _ in range(i % 4 + 1)])
+    table = subjects_table([f"{i}.png" for i in range(len(owners))], [f"P{i:03d}" for i in owners])
+    parts = split_ground_truth(table, by_subject=True)
+    sides = [set(part["SubjectID"]) for part in parts]
+    assert [len(side) for side in sides] == [80, 10, 10]
+    assert set.union(*sides) == set(table["SubjectID"])  # 100: so no two sides have one in common
+    assert sorted(row for part in parts for row in part.index) == list(range(len(table)))
+    for part, again in zip(parts, split_ground_truth(table, by_subject=True)):
+        assert part.equals(again)
+
+
+def test_split_by_subject_needs_to_know_six_subjects():
+    names = [f"{i}_HC.png" for i in range(5)]
+    with pytest.raises(UserError, match="5 subjects"):
+        split_ground_truth(subjects_table([*names, "4_2HC.png"]), by_subject=True)
+    parts = split_ground_truth(subjects_table([*names, "5_2HC.png"]), by_subject=True)
+    assert [len(part) for part in parts] == [4, 1, 1]
+    with pytest.raises(UserError, match="nothing says who is on each image") as raised:
+        split_ground_truth(subjects_table([*names, "head.png"]), by_subject=True)
+    assert "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -67,6 +120,16 @@ def test_columns_are_found_by_name(tmp_path, text):
     table = read_ground_truth(write_csv(tmp_path, text))
     assert table.columns.tolist() == HEADER.split(",")
     assert table.to_numpy().tolist() == [["a.png", *VALUES]]
+
+
+def test_scale_and_subject_are_kept(tmp_path):
+    text = f"SubjectID,{HEADER},px_to_mm_rate,Plane\n 007 ,{ROW},0.125,TT\nP,{ROW.upper()}, ,TT\n"
+    table = read_ground_truth(write_csv(tmp_path, text))
+    assert table.columns.tolist() == [*HEADER.split(","), "px_to_mm_rate", "SubjectID"]
+    assert table["SubjectID"].tolist() == ["007", "P"]
+    assert table["px_to_mm_rate"].tolist() == [0.125, pytest.approx(np.nan, nan_ok=True)]
+    with pytest.raises(UserError, match="more than one column named SubjectID"):
+        read_ground_truth(write_csv(tmp_path, f"{HEADER},SubjectID,SubjectID\n{ROW},1,2\n"))
 
 
 @pytest.mark.parametrize("header", ["file,a,b,c,d,e,f,g,h\n", ""], ids=["other names", "no header"])

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from common.heatmaps import argmax_landmarks, gaussian_heatmaps
+from common.heatmaps import argmax_landmarks, confidence, gaussian_heatmaps
 
 
 def test_values_follow_the_gaussian():
@@ -59,3 +59,12 @@ def test_decoding_takes_any_leading_shape():
     assert decoded.shape == (2, 3, 4, 2)
     assert decoded[1, 2, 3].tolist() == [6, 4]
     assert decoded.sum() == 10
+
+
+def test_confidence_is_the_height_within_0_and_1():
+    heatmaps = torch.zeros(2, 4, 8, 8)
+    heatmaps[0, 1, 3, 4] = 0.25
+    heatmaps[0, 2, 0, 0] = 1.5  # nothing holds a network's output below 1
+    heatmaps[1] = -0.5
+    assert confidence(heatmaps).tolist() == [[0, 0.25, 1, 0], [0, 0, 0, 0]]
+    assert confidence(heatmaps.half()).dtype == torch.float32

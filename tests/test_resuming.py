@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -24,6 +25,7 @@ def some_images(count, seed):
         [str(i) for i in range(count)],
         torch.randint(0, 256, (count, 1, 32, 32), generator=generator, dtype=torch.uint8),
         32 * torch.rand(count, 4, 2, generator=generator),
+        np.full((count, 2), 32.0),
     )
 
 
@@ -203,6 +205,18 @@ def test_other_settings_and_other_data_are_refused_by_name(tmp_path, monkeypatch
     monkeypatch.setitem(globals(), "some_images", lambda *_, **__: other)
     with pytest.raises(UserError, match="the images or landmarks are not the same"):
         run(tmp_path, epochs=1, settings={"seed": 42}, resume=True)
+
+
+def test_a_checkpoint_from_before_a_setting_existed(tmp_path):
+    """Such a run did what the setting's default says."""
+    later = {"split_by": "image", "augment": False}
+    run(tmp_path, epochs=1, settings={"seed": 42})
+    assert not load(tmp_path)[1]["args"].keys() & later
+    run(tmp_path, epochs=1, settings={"seed": 42, **later}, resume=True)
+    with pytest.raises(UserError, match="split_by was image and is now subject"):
+        run(tmp_path, epochs=1, settings={**later, "split_by": "subject"}, resume=True)
+    with pytest.raises(UserError, match="augment was False and is now True"):
+        run(tmp_path, epochs=1, settings={**later, "augment": True}, resume=True)
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):

@@ -1,14 +1,22 @@
 """The six scripts from end to end, on six sample images, and what they say of bad arguments."""
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from common import plots
+from common.augmentation import augment
+from common.biometry import normalised_errors
+from common.dataset import load_images, read_ground_truth, split_ground_truth
+from common.evaluation import LANDMARKS, REVIEW_CONFIDENCE
 from common.models import ResNetUNet, UNet
 
 ROOT = Path(__file__).parent.parent
@@ -44,6 +52,7 @@ def test_train_and_test(number, data_arguments, tmp_path, capsys, monkeypatch):
     printed = capsys.readouterr().out
     for expected in (
         "Loaded 6 images\nTrain: 4 | Val: 1 | Test: 1\n",
+        "Audit: 6 of 6 annotations plausible, 1 of 1 in test; ",
         f"{PARAMETERS[number]} parameters",
         "Epoch 1/1 | train loss ",
         " | best so far\n",
@@ -166,6 +175,166 @@ def test_the_six_split_alike(data_arguments, tmp_path, monkeypatch, weights):
     assert sorted(name for part in splits[0].values() for name in part) == [
         f"{i:03d}_HC.png" for i in range(6)
     ]
+
+
+def test_hypothesis_3_with_the_augmentation_of_hypothesis_2(data_arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {}
+    monkeypatch.setattr("common.training.fit", lambda *_, **given: options.update(given))
+    script("Trainer", 3)([*data_arguments, "--encoder_weights", "none", "--augment"])
+    assert options["augment"] is augment
+    assert options["settings"]["augment"] is True
+
+
+def run_tester(number, data_arguments, weights, capsys, *arguments):
+    """What a tester printed, with its table (of strings and numbers)."""
+    model = str(weights[NETWORKS[number]])
+    script("Tester", number)(
+        [*data_arguments, "--model_path", model, "--csv_save_path", "table.csv", *arguments]
+    )
+    return capsys.readouterr().out, pd.read_csv("table.csv")
+
+
+@pytest.mark.parametrize(
+    ("number", "split"),
+    [(1, "test"), (2, "val"), (3, "train"), (3, "val"), (3, "test"), (3, "all")],
+)
+def test_the_table_adds_up_to_what_the_screen_says(
+    number, split, data_arguments, weights, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    ground_truth = read_ground_truth(data_arguments[1])
+    parts = dict(zip(("train", "val", "test"), split_ground_truth(ground_truth)))
+    expected = {**parts, "all": ground_truth}[split]
+    printed, table = run_tester(number, data_arguments, weights, capsys, "--split", split)
+
+    assert table["image_name"].tolist() == expected["image_name"].tolist()
+    assert set(table["split"]) == {split}
+    assert table["annotation_plausible"].all()  # drawn heads
+    digest = re.compile("^[0-9a-f]{64}$")
+    assert table["model_sha256"].map(digest.match).all()
+
+    def points(infix):
+        names = [f"{name}{infix}_{axis}" for name in LANDMARKS for axis in "xy"]
+        return table[names].to_numpy().reshape(-1, 4, 2)
+
+    assert (points("").reshape(-1, 8) == expected.iloc[:, 1:].to_numpy()).all()
+    # The errors follow from the coordinates, whose images are of 800×540 px.
+    off = points("_pred") - points("")
+    errors_px = table[[f"{name}_error_px" for name in LANDMARKS]].to_numpy()
+    errors = table[[f"{name}_error_px256" for name in LANDMARKS]].to_numpy()
+    assert np.allclose(np.linalg.norm(off, axis=-1), errors_px)
+    assert np.allclose(np.linalg.norm(off * [256 / 800, 256 / 540], axis=-1), errors, atol=1e-3)
+    confidence = table[[f"{name}_confidence" for name in LANDMARKS]].to_numpy()
+    assert ((confidence >= 0) & (confidence <= 1)).all()
+    assert (table["review"] == (confidence < REVIEW_CONFIDENCE).any(axis=1)).all()
+
+    words = " ".join(printed.split())
+    assert (
+        f"Mean ± std {errors.mean():.2f} ± {errors.std():.2f} Median {np.median(errors):.2f}"
+        in words
+    )
+    assert f"Review: {table['review'].sum()} of {len(table)} images flagged" in words
+    normalised = normalised_errors(points("_pred"), points(""))
+    for i, name in enumerate(["OFD", "BPD"]):
+        ends = points("_pred")[:, 2 * i : 2 * i + 2]
+        length = np.linalg.norm(ends[:, 1] - ends[:, 0], axis=-1)
+        assert np.allclose(length, table[f"{name.lower()}_pred_px"])
+        error = (length - table[f"{name.lower()}_px"]).abs()
+        assert f"{name} absolute error, px {error.mean():.2f} ± {error.std(ddof=0):.2f}" in words
+        assert f"{name} normalised mean error {normalised[:, i].mean():.4f} ± " in words
+
+
+def test_one_row_of_another_hospital_with_millimetres(
+    data_arguments, weights, samples, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    ground_truth = pd.read_csv(samples / "ground_truth.csv")[2:3].assign(px_to_mm_rate=0.25)
+    ground_truth.to_csv("theirs.csv", index=False)
+    arguments = ["--csv_path", "theirs.csv", *data_arguments[2:]]
+    printed, table = run_tester(3, arguments, weights, capsys, "--split", "all")
+    assert len(table) == 1
+    for name in ("ofd", "bpd"):
+        assert table[f"{name}_mm"][0] == pytest.approx(table[f"{name}_px"][0] / 4)
+        assert table[f"{name}_pred_mm"][0] == pytest.approx(table[f"{name}_pred_px"][0] / 4)
+        error = abs(table[f"{name}_pred_mm"][0] - table[f"{name}_mm"][0])
+        within = f"{error <= 5:.1%} of 1 within 5 mm"
+        expected = f"{name.upper()} absolute error, mm {error:.2f} ± 0.00 {error:.2f} {within}"
+        assert expected in " ".join(printed.split())
+    with pytest.raises(SystemExit):
+        run_tester(3, arguments, weights, capsys, "--split", "test")
+    assert "needs at least 6" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_split_by_subject(number, data_arguments, weights, samples, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # Twelve images of six subjects.
+    table = pd.read_csv(samples / "ground_truth.csv")
+    subjects = [f"S{i % 6}" for i in range(12)]
+    table = pd.concat([table, table], ignore_index=True).assign(SubjectID=subjects)
+    (tmp_path / "images").mkdir()
+    for i, name in enumerate(table["image_name"]):
+        (tmp_path / "images" / f"{i}.png").symlink_to(samples / "images" / name)
+    table["image_name"] = [f"{i}.png" for i in range(12)]
+    table.to_csv("subjects.csv", index=False)
+    arguments = ["--csv_path", "subjects.csv", "--image_folder_path", "images"]
+    arguments += ["--split_by", "subject"]
+
+    seen = {}
+
+    def fit(model, criterion, optimizer, scheduler, train_set, val_set, settings, **_):
+        seen.update(train=train_set.names, val=val_set.names, settings=settings)
+
+    monkeypatch.setattr("common.training.fit", fit)
+    script("Trainer", number)([*arguments, *RANDOM_ENCODER[number]])
+    assert seen["settings"]["split_by"] == "subject"
+    assert "subjects of training in 0 of 2 val and 0 of 2 test images" in capsys.readouterr().out
+    _, tested = run_tester(number, arguments, weights, capsys)
+    of = dict(zip(table["image_name"], subjects))
+    sides = [{of[name] for name in names} for names in (seen["train"], seen["val"])]
+    sides.append({of[name] for name in tested["image_name"]})
+    assert [len(side) for side in sides] == [4, 1, 1]
+    assert set.union(*sides) == set(subjects)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("settings", "split_by"),
+    [({"split_by": "subject"}, "subject"), ({"split_by": "image"}, "image"), ({}, "image")],
+    ids=["subject", "image", "from before this was a choice"],
+)
+def test_a_checkpoint_remembers_how_its_run_was_split(
+    number, settings, split_by, data_arguments, weights, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    state_dict = torch.load(weights[NETWORKS[number]], weights_only=True)
+    settings = {"hypothesis": number, **settings}
+    torch.save({"model_state_dict": state_dict, "args": settings}, "checkpoint.pth")
+    arguments = [*data_arguments, "--model_path", "checkpoint.pth", "--split_by"]
+    other = {"image": "subject", "subject": "image"}[split_by]
+    with pytest.raises(SystemExit) as stopped:
+        script("Tester", number)([*arguments, other])
+    assert stopped.value.code == 2
+    expected = f"checkpoint.pth: was trained with --split_by {split_by}"
+    assert expected in capsys.readouterr().err
+    script("Tester", number)([*arguments, split_by])
+    if number == 3:
+        script("Tester", number)([*arguments, other, "--split", "all"])  # where nothing is split
+
+
+def test_flagged_images_have_a_red_frame(samples, tmp_path):
+    table = read_ground_truth(str(samples / "ground_truth.csv"))
+    data = load_images(table[:2], str(samples / "images"))
+    red = []
+    for flagged in ([False, False], [True, False], [False, True], [True, True]):
+        path = str(tmp_path / "predictions.png")
+        plots.predictions(data, data.landmarks, np.zeros((2, 4)), np.array(flagged), path)
+        blue, green, red_channel = cv2.imread(path).astype(int).transpose(2, 0, 1)
+        is_red = (red_channel > 200) & (green < 60) & (blue < 90)
+        first, _, _, second = np.array_split(is_red, 4)  # one image above the other
+        red.append([bool(first.sum() > 1000), bool(second.sum() > 1000)])
+    assert red == [[False, False], [True, False], [False, True], [True, True]]
 
 
 BAD_ARGUMENTS = [

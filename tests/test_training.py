@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -65,7 +66,12 @@ class Recorder(torch.nn.Module):
 def numbered_images(count):
     """Images 0, 1, 2, … as bright as their number."""
     images = torch.arange(count, dtype=torch.uint8)[:, None, None, None].repeat(1, 1, 16, 16)
-    return LandmarkImages([str(i) for i in range(count)], images, torch.full((count, 4, 2), 8.0))
+    return LandmarkImages(
+        [str(i) for i in range(count)],
+        images,
+        torch.full((count, 4, 2), 8.0),
+        np.full((count, 2), 32.0),
+    )
 
 
 def run_epoch(seed, batch_size=3, augment=None, lr=0.0):

@@ -1,0 +1,107 @@
+"""Which measure of a heatmap best tells a wrong landmark, and where to set the review flag.
+
+    python -m tests.compare_confidence --csv_path ground_truth.csv --image_folder_path images \\
+        --model_path hypothesis_3_resnet_unet.pth
+
+This is how common.heatmaps.confidence and common.evaluation.REVIEW_CONFIDENCE were chosen. It
+looks at validation images with a plausible annotation and at no others.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from common.biometry import audit_annotations
+from common.cli import Parser, add_data_arguments, reports_errors
+from common.dataset import load_images, read_ground_truth, split_ground_truth
+from common.evaluation import REVIEW_ERROR, pixel_errors
+from common.heatmaps import SIGMA, argmax_landmarks, confidence
+from common.models import ResNetUNet, UNet, load_weights
+
+NETWORKS = {"1": UNet, "2": UNet, "3": ResNetUNet}
+RESAMPLES = 2000
+THRESHOLDS = np.arange(0.1, 1, 0.1)
+
+
+def narrowness(heatmaps: Tensor) -> Tensor:
+    """Sigma over the spread of what is at least half as high as the peak, 1 where it is narrower.
+
+    [..., 4, H, W] → [..., 4]. The spread is the sigma of the Gaussian that has as large an area
+    above half its height: 2π ln 2 sigma².
+    """
+    peak = heatmaps.amax(dim=(-2, -1), keepdim=True)
+    area = (heatmaps >= peak / 2).sum(dim=(-2, -1))
+    spread = (area / (2 * math.pi * math.log(2))).sqrt()
+    return (SIGMA / spread).clamp(max=1)
+
+
+def lead(heatmaps: Tensor) -> Tensor:
+    """1 − the highest value more than 3 sigma from the peak, over the peak.
+
+    [..., 4, H, W] → [..., 4].
+    """
+    height, width = heatmaps.shape[-2:]
+    x, y = argmax_landmarks(heatmaps).split(1, dim=-1)
+    dx, dy = torch.arange(width) - x, torch.arange(height) - y
+    is_far = dx[..., None, :] ** 2 + dy[..., :, None] ** 2 > (3 * SIGMA) ** 2
+    second = heatmaps.masked_fill(~is_far, -math.inf).amax(dim=(-2, -1))
+    return (1 - second / heatmaps.amax(dim=(-2, -1)).clamp(min=1e-6)).clamp(0, 1)
+
+
+MEASURES = {"peak height": confidence, "narrowness": narrowness, "lead over second mode": lead}
+
+
+def auroc(confidences: np.ndarray, wrong: np.ndarray) -> tuple[float, float, float]:
+    """AUROC and its 95 % bootstrap interval over images, whose landmarks hang together: [N, 4]."""
+    random = np.random.default_rng(0)
+    values = []
+    while len(values) < RESAMPLES:
+        rows = random.integers(0, len(wrong), len(wrong))
+        if 0 < wrong[rows].sum() < wrong.size:
+            values.append(roc_auc_score(wrong[rows].ravel(), -confidences[rows].ravel()))
+    return roc_auc_score(wrong.ravel(), -confidences.ravel()), *np.percentile(values, [2.5, 97.5])
+
+
+@reports_errors
+@torch.inference_mode()
+def main(argv: list[str] | None = None) -> None:
+    parser = Parser("Compare measures of confidence on plausible validation images.")
+    add_data_arguments(parser)
+    parser.add_argument("--model_path", required=True, help="trained weights")
+    parser.add_argument("--hypothesis", choices=NETWORKS, default="3", help="whose weights")
+    args = parser.parse_args(argv)
+    _, val, _ = split_ground_truth(read_ground_truth(args.csv_path))
+    val = val[audit_annotations(val)["plausible"]]
+    data = load_images(val, args.image_folder_path, args.csv_path)
+    model = NETWORKS[args.hypothesis]()
+    load_weights(model, args.model_path)
+    model.eval()
+    starts = range(0, len(data), 8)
+    heatmaps = torch.cat([model(data.batch(slice(i, i + 8))[0]) for i in starts])
+
+    errors = pixel_errors(argmax_landmarks(heatmaps), data.landmarks)
+    wrong = errors > REVIEW_ERROR
+    print(f"{wrong.sum()} of {wrong.size} landmarks on {len(wrong)} images are wrong")
+    print(f"\n{'AUROC':<24}95 % interval")
+    for name, measure in MEASURES.items():
+        value, low, high = auroc(measure(heatmaps).numpy(), wrong)
+        print(f"{name:<24}{value:.3f} ({low:.3f} to {high:.3f})")
+    for name, measure in MEASURES.items():
+        print(f"\n{name:<24}images flagged   wrong landmarks in them")
+        lowest = measure(heatmaps).numpy().min(axis=1)
+        for threshold in THRESHOLDS:
+            flagged = lowest < threshold
+            found = wrong[flagged].sum()
+            print(
+                f"  below {threshold:<16.2f}{flagged.sum():5d} ({flagged.mean():5.1%})"
+                f"    {found:5d} ({found / max(wrong.sum(), 1):.1%})"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""The audit as a command, on a table made by hand."""
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.audit import main, shortfall
+from tests.test_biometry import ellipse, table_of
+
+# Nine annotations of which five are plausible; in the fifth, OFD is the shorter one.
+ROWS = [
+    ellipse(),
+    ellipse(short=30),
+    ellipse(angle=25),
+    ellipse(apart=(30, 0)),
+    ellipse(80, 100, turn=120),
+    ellipse(),
+    ellipse(),
+    ellipse(),
+    ellipse(turn=210, short=20, angle=10, apart=(0, 80)),
+]
+NAMES = ["000_HC.png", "000_2HC.png", *(f"00{i}_HC.png" for i in range(1, 7)), "006_2HC.png"]
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    for i, name in enumerate(NAMES):
+        picture = np.random.default_rng(i).integers(0, 99, (400, 600), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / "images" / name), picture)
+    table_of(*ROWS, names=NAMES).to_csv("ground_truth.csv", index=False)
+    return ["--csv_path", "ground_truth.csv", "--image_folder_path", "images"]
+
+
+def test_figures_of_a_table_made_by_hand(data, capsys):
+    main([*data, "--csv_save_path", "audit.csv", "--plot_save_path", "audit.png"])
+    printed = " ".join(capsys.readouterr().out.split())
+    for expected in (
+        "Audit: 5 of 9 annotations plausible",
+        "Plausible annotations 5 of 9 (55.6%)",
+        "angle above 70° 7 of 9",
+        "midpoints closer than 0.2 7 of 9",
+        "ratio above 0.6 7 of 9",
+        "OFD shorter than BPD 1 of 9",
+        "OFD-1 is the upper end 8 of 9",
+        "OFD-1 is the left end 7 of 9",
+        "Subjects 7",
+    ):
+        assert expected in printed
+
+    audit = pd.read_csv("audit.csv")
+    assert audit["image_name"].tolist() == NAMES
+    assert audit["plausible"].tolist() == [1, 0, 0, 0, 1, 1, 1, 1, 0]
+    assert audit["angle"].round(6).tolist() == [90, 90, 25, 90, 90, 90, 90, 90, 10]
+    assert audit["midpoint_distance"].round(6).tolist() == [0, 0, 0, 0.3, 0, 0, 0, 0, 0.8]
+    assert audit["ratio"].round(6).tolist() == [0.8, 0.3, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.2]
+    assert audit["split"].value_counts().to_dict() == {"train": 7, "val": 1, "test": 1}
+    assert audit["subject"].tolist() == [0, 0, 1, 2, 3, 4, 5, 6, 6]
+    assert cv2.imread("audit.png").shape == (1920, 1800, 3)
+
+    # The order of the least plausible: all three limits, then by how far beyond.
+    beyond = shortfall(audit)
+    assert beyond.round(4).tolist() == [
+        0,
+        0.5,  # ratio 0.3 of 0.6
+        0.6429,  # 25 of 70 degrees
+        0.3333,  # 0.2 of 0.3
+        0,
+        0,
+        0,
+        0,
+        2.2738,  # 1 − 10/70 + 1 − 0.2/0.8 + 1 − 0.2/0.6
+    ]
+
+
+def test_one_row_is_enough_and_nothing_is_written_unasked(data, tmp_path, capsys):
+    table_of(ROWS[0], names=["004_HC.png"]).to_csv("ground_truth.csv", index=False)
+    before = sorted(tmp_path.iterdir())
+    main(data)
+    printed = capsys.readouterr().out
+    assert "Audit: 1 of 1 annotations plausible" in printed
+    assert "in test" not in printed
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--csv_path", "no.csv"], "no.csv: no such ground-truth file"),
+        (["--image_folder_path", "no"], "no: no such image folder"),
+        (["--csv_save_path", "ground_truth.csv"], "ground_truth.csv: two of the files"),
+        (["--csv_save_path", "no/audit.csv"], "no/audit.csv: the folder no"),
+        (["--plot_save_path", "audit.doc"], "audit.doc: no picture format"),
+        (["--plot_save_path", "images"], "images: is a folder"),
+    ],
+)
+def test_bad_arguments(arguments, message, data, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([*data, *arguments])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
