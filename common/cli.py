@@ -152,14 +152,9 @@ def run_tester(args: argparse.Namespace, network: type[nn.Module]) -> None:
     parts, problems = _read_split(args)
     model = network()
     settings = load_weights(model, args.model_path)
+    model_sha256 = hashlib.sha256(Path(args.model_path).read_bytes()).hexdigest()
     announce(model)
-    if settings and args.split != "all":
-        split_by = {**LATER_SETTINGS, **settings}["split_by"]
-        if split_by != args.split_by:
-            raise UserError(
-                f"{args.model_path}: was trained with --split_by {split_by}, so that is how to "
-                f"test it: with --split_by {args.split_by} it has seen some of the test images"
-            )
+    _check_split(args, settings)
     rows = parts[args.split]
     data = load_images(rows, args.image_folder_path, args.csv_path, problems)
     print(audit_line(parts))
@@ -172,12 +167,7 @@ def run_tester(args: argparse.Namespace, network: type[nn.Module]) -> None:
     seconds = time.monotonic() - started
     errors = evaluation.pixel_errors(predicted, data.landmarks)
     table = evaluation.prediction_table(
-        rows,
-        data,
-        predicted,
-        confidences,
-        split=args.split,
-        model_sha256=hashlib.sha256(Path(args.model_path).read_bytes()).hexdigest(),
+        rows, data, predicted, confidences, split=args.split, model_sha256=model_sha256
     )
     print(f"Predicted in {1000 * seconds / len(data):.1f} ms per image\n")
     print(evaluation.report(table))
@@ -301,6 +291,19 @@ def check_outputs(args: argparse.Namespace, files: list[str], pictures: list[str
         taken.add(path.resolve())
     for path in pictures:
         plots.check_picture_path(path)
+
+
+def _check_split(args: argparse.Namespace, settings: dict[str, Any]) -> None:
+    """Raise UserError for a checkpoint that was trained on another split than is to be tested.
+
+    settings: those of its run; none where the file holds the weights alone.
+    """
+    split_by = {**LATER_SETTINGS, **settings}["split_by"]
+    if settings and args.split != "all" and args.split_by != split_by:
+        raise UserError(
+            f"{args.model_path}: was trained with --split_by {split_by}, so that is how to test "
+            f"it: by {args.split_by}, images of its training would be among those tested"
+        )
 
 
 def _read_split(args: argparse.Namespace) -> tuple[dict[str, pd.DataFrame], list[Problem]]:

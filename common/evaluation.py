@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 import torch
@@ -31,6 +33,7 @@ CLINICAL_TARGET = 5  # mm
 # An image with a landmark of less confidence than this is flagged. Chosen on validation images
 # (ReadMe_Complete.txt, "Confidence and review").
 REVIEW_CONFIDENCE = 0.5
+MAX_NAMES_SHOWN = 20
 
 LANDMARKS = tuple(name.lower().replace("-", "_") for name in LANDMARK_NAMES)  # as in columns
 DIAMETERS = ("ofd", "bpd")
@@ -159,18 +162,26 @@ def biometry_summary(table: pd.DataFrame) -> str:
 
 
 def review_summary(table: pd.DataFrame) -> str:
-    """How many images of a prediction_table are flagged, and what that finds, as lines to print."""
-    wrong = table[[f"{name}_error_px256" for name in LANDMARKS]].to_numpy() > REVIEW_ERROR
+    """Which images of a prediction_table are flagged, and what that finds, as lines to print."""
     flagged = table["review"].to_numpy()
     lines = [
-        f"Review: {flagged.sum()} of {len(table)} images flagged (a confidence below "
-        f"{REVIEW_CONFIDENCE:g})"
+        f"Review: {flagged.sum()} of {len(table)} images flagged, for a confidence below "
+        f"{REVIEW_CONFIDENCE:g}"
     ]
+    wrong = table[[f"{name}_error_px256" for name in LANDMARKS]].to_numpy() > REVIEW_ERROR
     if wrong.any():
         lines.append(
             f"  They hold {wrong[flagged].sum()} of the {wrong.sum()} landmarks more than "
             f"{REVIEW_ERROR} px off"
         )
+    if flagged.any():
+        lowest = table.loc[flagged, [f"{name}_confidence" for name in LANDMARKS]].min(axis=1)
+        names = table.loc[lowest.sort_values(kind="stable").index, NAME_COLUMN].tolist()
+        shown = names[:MAX_NAMES_SHOWN]
+        if len(names) > len(shown):
+            shown.append(f"… and {len(names) - len(shown)} more (--csv_save_path names all)")
+        text = f"Least confident first: {', '.join(shown)}"
+        lines += textwrap.wrap(text, 78, initial_indent="  ", subsequent_indent="  ")
     return "\n".join(lines)
 
 

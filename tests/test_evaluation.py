@@ -154,12 +154,26 @@ def test_biometry_of_known_diameters(table):
 
 
 def test_review_of_known_errors(table):
-    assert review_summary(table).splitlines()[0].startswith("Review: 1 of 2 images flagged")
-    assert "They hold 2 of the 2 landmarks more than 20 px off" in review_summary(table)
+    lines = review_summary(table).splitlines()
+    assert lines[0].startswith("Review: 1 of 2 images flagged")
+    assert lines[1:] == [
+        "  They hold 2 of the 2 landmarks more than 20 px off",
+        "  Least confident first: 0.png",
+    ]
     table["review"] = False
     assert "They hold 0 of the 2 landmarks" in review_summary(table)
     table[[f"{name}_error_px256" for name in LANDMARKS]] = 20.0
     assert len(review_summary(table).splitlines()) == 1  # 20 px is not more than 20 px
+
+
+def test_the_images_to_review_come_in_the_order_of_need(table):
+    many = pd.concat([table[:1]] * 30, ignore_index=True)
+    many["image_name"] = [f"{i}.png" for i in range(30)]
+    many["ofd_2_confidence"] = [0.2 if i == 7 else 0.3 for i in range(30)]
+    many["bpd_1_confidence"] = [0.1 if i == 29 else 0.3 for i in range(30)]
+    words = " ".join(review_summary(many).split())
+    assert "first: 29.png, 7.png, 0.png, 1.png, " in words
+    assert "17.png, 18.png, … and 10 more" in words
 
 
 def test_report_has_all_rows_first_and_then_the_plausible(table):
