@@ -85,12 +85,12 @@ def prediction_table(
     found = predicted.numpy().astype(np.float64) * data.sizes[:, None, :] / IMAGE_SIZE
     errors_px256 = pixel_errors(predicted, data.landmarks.cpu()).astype(np.float64)
     errors_px = np.linalg.norm(found - true, axis=-1)
-    confidence = confidences.numpy().astype(np.float64)
+    trust = confidences.numpy().astype(np.float64)
     columns = {
         NAME_COLUMN: ground_truth[NAME_COLUMN].to_numpy(),
         "split": split,
         "annotation_plausible": audit_annotations(ground_truth)["plausible"].to_numpy(),
-        "review": (confidence < REVIEW_CONFIDENCE).any(axis=1),
+        "review": (trust < REVIEW_CONFIDENCE).any(axis=1),
         "model_sha256": model_sha256,
     }
     for i, name in enumerate(LANDMARKS):
@@ -98,7 +98,7 @@ def prediction_table(
         columns[f"{name}_pred_x"], columns[f"{name}_pred_y"] = found[:, i].T
         columns[f"{name}_error_px256"] = errors_px256[:, i]
         columns[f"{name}_error_px"] = errors_px[:, i]
-        columns[f"{name}_confidence"] = confidence[:, i]
+        columns[f"{name}_confidence"] = trust[:, i]
     for name, length, found_length in zip(DIAMETERS, diameters(true).T, diameters(found).T):
         columns[f"{name}_px"], columns[f"{name}_pred_px"] = length, found_length
         if RATE_COLUMN in ground_truth:

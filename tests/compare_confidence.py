@@ -91,16 +91,15 @@ def main(argv: list[str] | None = None) -> None:
     for name, measure in MEASURES.items():
         value, low, high = auroc(measure(heatmaps).numpy(), wrong)
         print(f"{name:<24}{value:.3f} ({low:.3f} to {high:.3f})")
-    for name, measure in MEASURES.items():
-        print(f"\n{name:<24}images flagged   wrong landmarks in them")
-        lowest = measure(heatmaps).numpy().min(axis=1)
-        for threshold in THRESHOLDS:
-            flagged = lowest < threshold
-            found = wrong[flagged].sum()
-            print(
-                f"  below {threshold:<16.2f}{flagged.sum():5d} ({flagged.mean():5.1%})"
-                f"    {found:5d} ({found / max(wrong.sum(), 1):.1%})"
-            )
+    print("\nBy peak height       images flagged   wrong landmarks in them")
+    lowest = confidence(heatmaps).numpy().min(axis=1)
+    for threshold in THRESHOLDS:
+        flagged = lowest < threshold
+        found = wrong[flagged].sum()
+        print(
+            f"  below {threshold:<11.1f}{flagged.sum():5d} ({flagged.mean():5.1%})"
+            f"    {found:5d} ({found / max(wrong.sum(), 1):.1%})"
+        )
 
 
 if __name__ == "__main__":
