@@ -80,6 +80,8 @@ def test_killed_at_random_moments_and_resumed(kills, uninterrupted, data_argumen
 
 
 def test_ctrl_c_says_how_to_go_on(uninterrupted, data_arguments, tmp_path):
+    # A shell lets what runs in the background ignore Ctrl-C, and the trainer would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         trainer_3(data_arguments),
         cwd=tmp_path,
