@@ -15,6 +15,7 @@ from common.evaluation import (
     report,
     review_summary,
 )
+from common.files import write_table
 
 
 def test_pixel_error_is_the_euclidean_distance():
@@ -133,6 +134,12 @@ def test_prediction_table(table):
         assert first[column] == expected, column
     assert (second["annotation_plausible"], second["review"]) == (False, False)
     assert np.isnan(second["ofd_mm"])
+
+
+def test_a_table_comes_back_from_its_file(table, tmp_path):
+    path = str(tmp_path / "table.csv")
+    write_table(table, path)
+    pd.testing.assert_frame_equal(pd.read_csv(path), table, rtol=1e-15)
 
 
 def test_table_without_a_rate_has_no_mm(table):
