@@ -169,13 +169,14 @@ def run_tester(args: argparse.Namespace, network: type[nn.Module]) -> None:
     table = evaluation.prediction_table(
         rows, data, predicted, confidences, split=args.split, model_sha256=model_sha256
     )
-    print(f"Predicted in {1000 * seconds / len(data):.1f} ms per image\n")
-    print(evaluation.report(table))
     plots.predictions(data, predicted, errors, table["review"].to_numpy(), args.pred_save_path)
     plots.error_distribution(errors, args.error_save_path)
-    print(f"\nPredictions: {args.pred_save_path}\nErrors:      {args.error_save_path}")
     if args.csv_save_path:
         write_table(table, args.csv_save_path)
+    print(f"Predicted in {1000 * seconds / len(data):.1f} ms per image\n")
+    print(evaluation.report(table))
+    print(f"\nPredictions: {args.pred_save_path}\nErrors:      {args.error_save_path}")
+    if args.csv_save_path:
         print(f"Table:       {args.csv_save_path}")
 
 
