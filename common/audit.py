@@ -59,9 +59,8 @@ def shortfall(audit: pd.DataFrame) -> pd.Series:
     return shares.fillna(1).clip(lower=0).sum(axis=1)
 
 
-def summary(table: pd.DataFrame, parts: dict[str, pd.DataFrame]) -> str:
-    """What the audit finds, as lines to print."""
-    audit = audit_table(table, parts)
+def summary(audit: pd.DataFrame, table: pd.DataFrame, parts: dict[str, pd.DataFrame]) -> str:
+    """What an audit_table of a ground truth finds, as lines to print."""
     points = coordinates(table)
 
     def line(label: str, rows: np.ndarray | pd.Series) -> str:
@@ -117,14 +116,16 @@ def main(argv: list[str] | None = None) -> None:
     parts = {"all": table}
     if len(table) >= MIN_ROWS:
         parts = dict(zip(cli.PARTS, split_ground_truth(table)))
-    print(summary(table, parts))
     audit = audit_table(table, parts)
     if args.csv_save_path:
         write_table(audit, args.csv_save_path)
-        print(f"\nTable:   {args.csv_save_path}")
     if args.plot_save_path:
         worst = np.argsort(-shortfall(audit).to_numpy(), kind="stable")[:WORST_SHOWN]
         plots.audit(audit, data, worst, args.plot_save_path)
+    print(summary(audit, table, parts))
+    if args.csv_save_path:
+        print(f"\nTable:   {args.csv_save_path}")
+    if args.plot_save_path:
         print(f"Picture: {args.plot_save_path}")
 
 

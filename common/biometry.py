@@ -46,10 +46,11 @@ def audit_annotations(table: pd.DataFrame) -> pd.DataFrame:
     shorter to the longer one; and whether the annotation is `plausible` by these three. Where a
     diameter has no length, what cannot be measured is NaN, and the annotation not plausible.
     """
-    ends = coordinates(table).reshape(-1, 2, 2, 2)  # image, diameter, end, (x, y)
+    landmarks = coordinates(table)
+    lengths = diameters(landmarks)
+    ends = landmarks.reshape(-1, 2, 2, 2)  # image, diameter, end, (x, y)
     vectors = ends[:, :, 1] - ends[:, :, 0]
     midpoints = ends.mean(axis=2)
-    lengths = np.linalg.norm(vectors, axis=-1)
     shorter, longer = lengths.min(axis=1), lengths.max(axis=1)
     with np.errstate(invalid="ignore"):  # 0 / 0
         cosine = np.abs((vectors[:, 0] * vectors[:, 1]).sum(axis=-1)) / lengths.prod(axis=1)

@@ -165,10 +165,10 @@ def run_tester(args: argparse.Namespace, network: type[nn.Module]) -> None:
     except torch.cuda.OutOfMemoryError as error:
         raise out_of_memory(args.batch_size) from error
     seconds = time.monotonic() - started
-    errors = evaluation.pixel_errors(predicted, data.landmarks)
     table = evaluation.prediction_table(
         rows, data, predicted, confidences, split=args.split, model_sha256=model_sha256
     )
+    errors = evaluation.errors_of(table)
     plots.predictions(data, predicted, errors, table["review"].to_numpy(), args.pred_save_path)
     plots.error_distribution(errors, args.error_save_path)
     if args.csv_save_path:

@@ -122,9 +122,13 @@ def report(table: pd.DataFrame) -> str:
     return "\n\n".join(parts)
 
 
+def errors_of(table: pd.DataFrame) -> np.ndarray:
+    """The pixel errors in a prediction_table: float64 [N, 4], in px of the 256×256 image."""
+    return table[[f"{name}_error_px256" for name in LANDMARKS]].to_numpy()
+
+
 def _figures(table: pd.DataFrame) -> str:
-    errors = table[[f"{name}_error_px256" for name in LANDMARKS]].to_numpy()
-    return f"{error_summary(errors)}\n\n{biometry_summary(table)}"
+    return f"{error_summary(errors_of(table))}\n\n{biometry_summary(table)}"
 
 
 def biometry_summary(table: pd.DataFrame) -> str:
@@ -168,7 +172,7 @@ def review_summary(table: pd.DataFrame) -> str:
         f"Review: {flagged.sum()} of {len(table)} images flagged, for a confidence below "
         f"{REVIEW_CONFIDENCE:g}"
     ]
-    wrong = table[[f"{name}_error_px256" for name in LANDMARKS]].to_numpy() > REVIEW_ERROR
+    wrong = errors_of(table) > REVIEW_ERROR
     if wrong.any():
         lines.append(
             f"  They hold {wrong[flagged].sum()} of the {wrong.sum()} landmarks more than "

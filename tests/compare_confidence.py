@@ -16,6 +16,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from common import UserError
 from common.biometry import audit_annotations
 from common.cli import Parser, add_data_arguments, reports_errors
 from common.dataset import load_images, read_ground_truth, split_ground_truth
@@ -86,6 +87,8 @@ def main(argv: list[str] | None = None) -> None:
 
     errors = pixel_errors(argmax_landmarks(heatmaps), data.landmarks)
     wrong = errors > REVIEW_ERROR
+    if not 0 < wrong.sum() < wrong.size:
+        raise UserError(f"{wrong.sum()} of {wrong.size} landmarks are wrong: nothing to compare")
     print(f"{wrong.sum()} of {wrong.size} landmarks on {len(wrong)} images are wrong")
     print(f"\n{'AUROC':<24}95 % interval")
     for name, measure in MEASURES.items():

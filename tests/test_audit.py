@@ -75,6 +75,13 @@ def test_figures_of_a_table_made_by_hand(data, capsys):
     ]
 
 
+def test_the_least_plausible_are_drawn_first(data, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("common.plots.audit", lambda audit, data, worst, path: drawn.extend(worst))
+    main([*data, "--plot_save_path", "audit.png"])
+    assert drawn == [8, 2, 1, 3, 0, 4, 5, 6, 7]
+
+
 def test_one_row_is_enough_and_nothing_is_written_unasked(data, tmp_path, capsys):
     table_of(ROWS[0], names=["004_HC.png"]).to_csv("ground_truth.csv", index=False)
     before = sorted(tmp_path.iterdir())
