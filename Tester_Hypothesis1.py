@@ -1,17 +1,13 @@
 """Test Hypothesis 1, a plain U-Net, on the test images."""
 
-from common import cli
+from common import cli, testing
 from common.models import UNet
 
 
 @cli.reports_errors
 def main(argv=None):
-    parser = cli.tester_parser(
-        __doc__,
-        pred_save_path="hypothesis_1_predictions_visualization.png",
-        error_save_path="hypothesis_1_error_distribution.png",
-    )
-    cli.run_tester(parser.parse_args(argv), UNet)
+    args = cli.tester_parser(__doc__, hypothesis=1).parse_args(argv)
+    testing.run(UNet(), args)
 
 
 if __name__ == "__main__":

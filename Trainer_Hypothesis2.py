@@ -7,6 +7,7 @@ from torch import nn
 
 from common import cli, plots, training
 from common.augmentation import augment
+from common.losses import HeatmapLoss
 from common.models import UNet
 
 
@@ -14,8 +15,8 @@ from common.models import UNet
 def main(argv=None):
     parser = cli.trainer_parser(
         __doc__,
+        hypothesis=2,
         model_save_path="hypothesis_2_augmented_model.pth",
-        plot_save_path="hypothesis_2_training_curves.png",
         batch_size=8,
         epochs=50,
         lr=1e-3,
@@ -23,45 +24,22 @@ def main(argv=None):
     )
     parser.add_argument(
         "--augmentation_save_path",
+        type=cli.picture_path,
         default="hypothesis_2_augmentation_examples.png",
         help="picture of eight augmented versions of one training image",
     )
     args = parser.parse_args(argv)
-    device, train_set, val_set = cli.start_training(args, args.augmentation_save_path)
+    train_set, val_set = training.prepare(args)
+    if not (args.resume and os.path.exists(args.checkpoint_save_path)):  # drawn by that run
+        plots.augmentation_examples(train_set, augment, args.seed, args.augmentation_save_path)
 
-    checkpoint_path = training.checkpoint_path_of(args.model_save_path)
-    if not (args.resume and os.path.exists(checkpoint_path)):  # a resumed run has drawn them
-        generator = torch.Generator(device).manual_seed(args.seed)
-        first_image_eight_times = train_set.batch(torch.zeros(8, dtype=torch.long, device=device))
-        plots.augmentation_examples(
-            *augment(*first_image_eight_times, generator), args.augmentation_save_path
-        )
-
-    model = UNet().to(device)
-    cli.announce(model)
+    model = UNet()
+    loss = HeatmapLoss(nn.MSELoss(), sigma=10)
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, mode="min", patience=5, factor=0.5
     )
-    training.fit(
-        model,
-        nn.MSELoss(),
-        optimizer,
-        scheduler,
-        train_set,
-        val_set,
-        augment=augment,
-        epochs=args.epochs,
-        batch_size=args.batch_size,
-        seed=args.seed,
-        precision=args.precision,
-        model_save_path=args.model_save_path,
-        plot_save_path=args.plot_save_path,
-        settings={"hypothesis": 2, **vars(args)},
-        epochs_may_change=True,
-        resume=args.resume,
-        checkpoint_seconds=args.checkpoint_seconds,
-    )
+    training.fit(model, loss, optimizer, scheduler, train_set, val_set, args, augment)
     print(f"Augmentation:    {args.augmentation_save_path}")
 
 

@@ -1,5 +1,11 @@
 """What the six scripts of the three hypotheses share."""
 
+import os
+
+# OpenCV reads this when it is imported. Without it, a file of 1 MB may claim 30,000 × 30,000 px
+# and take a gigabyte; no ultrasound image is larger than 2²⁸ px.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**28))
+
 
 class UserError(Exception):
     """Something that the user can mend: a file, a row, an argument, a full disk.

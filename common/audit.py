@@ -1,4 +1,4 @@
-"""Measure the annotations of a data set: which of them can be right, and who is on several images.
+"""Measure the annotations of a data set: which are plausible, and who is on several images.
 
     python -m common.audit --csv_path ground_truth.csv --image_folder_path images
 
@@ -11,39 +11,53 @@ import numpy as np
 import pandas as pd
 
 from common import cli, plots
-from common.biometry import (
-    MAX_MIDPOINT_DISTANCE,
-    MIN_ANGLE,
-    MIN_RATIO,
-    audit_annotations,
-    audit_line,
-    images_of_training_subjects,
-)
-from common.dataset import (
+from common.biometry import MAX_MIDPOINT_DISTANCE, MIN_ANGLE, MIN_RATIO, measure_axes
+from common.files import protect_images, write_table
+from common.ground_truth import (
     MIN_ROWS,
     NAME_COLUMN,
-    coordinates,
     find_subjects,
-    load_images,
-    parse_ground_truth,
+    landmark_values,
+    read_ground_truth,
     split_ground_truth,
+    subjects_in_training,
 )
-from common.files import write_table
+from common.images import load_images
 
 WORST_SHOWN = 9
 
 
-def audit_table(table: pd.DataFrame, parts: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """audit_annotations with `image_name`, `split` and, where it is known, `subject` before it."""
+def describe_splits(splits: dict[str, pd.DataFrame]) -> str:
+    """How many images there are, in which splits, and what the audit finds, as lines to print.
+
+    splits: `train`, `val` and `test`, or `all`.
+    """
+    table = pd.concat(splits.values())
+    lines = [f"Loaded {len(table)} images"]
+    if "test" in splits:
+        lines.append(" | ".join(f"{name.capitalize()}: {len(s)}" for name, s in splits.items()))
+    audit = measure_axes(landmark_values(table, "x", "y"), table.index)
+    text = f"Audit: {audit['plausible'].sum()} of {len(table)} annotations plausible"
+    if "test" in splits:
+        rows = splits["test"].index
+        text += f", {audit.loc[rows, 'plausible'].sum()} of {len(rows)} in test"
+    text += f"; OFD shorter than BPD in {(audit['ofd_px'] < audit['bpd_px']).sum()}"
+    seen = subjects_in_training(splits)
+    if seen:
+        counts = " and ".join(f"{s.sum()} of {len(s)} {name}" for name, s in seen.items())
+        text += f"; subjects of training in {counts} images"
+    return "\n".join([*lines, text])
+
+
+def audit_table(table: pd.DataFrame, splits: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """measure_axes with `image_name`, `split` and, where it is known, `subject` before it."""
     columns = {NAME_COLUMN: table[NAME_COLUMN]}
-    if "test" in parts:
-        columns["split"] = pd.concat(
-            [pd.Series(name, index=part.index) for name, part in parts.items()]
-        )
+    if "test" in splits:
+        columns["split"] = pd.concat([pd.Series(name, s.index) for name, s in splits.items()])
     subjects = find_subjects(table)
     if subjects is not None:
         columns["subject"] = subjects
-    return pd.DataFrame(columns).join(audit_annotations(table))
+    return pd.DataFrame(columns).join(measure_axes(landmark_values(table, "x", "y"), table.index))
 
 
 def shortfall(audit: pd.DataFrame) -> pd.Series:
@@ -59,15 +73,15 @@ def shortfall(audit: pd.DataFrame) -> pd.Series:
     return shares.fillna(1).clip(lower=0).sum(axis=1)
 
 
-def summary(audit: pd.DataFrame, table: pd.DataFrame, parts: dict[str, pd.DataFrame]) -> str:
+def summary(audit: pd.DataFrame, table: pd.DataFrame, splits: dict[str, pd.DataFrame]) -> str:
     """What an audit_table of a ground truth finds, as lines to print."""
-    points = coordinates(table)
+    points = landmark_values(table, "x", "y")
 
     def line(label: str, rows: np.ndarray | pd.Series) -> str:
         return f"{label:<38}{rows.sum():5d} of {len(rows)} ({rows.mean():.1%})"
 
     lines = [
-        audit_line(parts),
+        describe_splits(splits),
         "",
         line("Plausible annotations", audit["plausible"]),
         line(f"  angle above {MIN_ANGLE:g}°", audit["angle"] > MIN_ANGLE),
@@ -78,8 +92,8 @@ def summary(audit: pd.DataFrame, table: pd.DataFrame, parts: dict[str, pd.DataFr
         line(f"  ratio above {MIN_RATIO:g}", audit["ratio"] > MIN_RATIO),
     ]
     if "split" in audit:
-        for name, part in parts.items():
-            lines.append(line(f"  in {name}", audit.loc[part.index, "plausible"]))
+        for name, rows in splits.items():
+            lines.append(line(f"  in {name}", audit.loc[rows.index, "plausible"]))
     lines += [
         line("OFD shorter than BPD", audit["ofd_px"] < audit["bpd_px"]),
         line("OFD-1 is the upper end", points[:, 0, 1] < points[:, 1, 1]),
@@ -89,7 +103,7 @@ def summary(audit: pd.DataFrame, table: pd.DataFrame, parts: dict[str, pd.DataFr
     ]
     if "subject" in audit:
         lines.append(f"{'Subjects':<38}{audit['subject'].nunique():5d}")
-        for name, seen in images_of_training_subjects(parts).items():
+        for name, seen in subjects_in_training(splits).items():
             lines.append(line(f"  {name} images of training's subjects", seen))
     else:
         lines.append("Who is on which image is not known")
@@ -99,30 +113,26 @@ def summary(audit: pd.DataFrame, table: pd.DataFrame, parts: dict[str, pd.DataFr
 @cli.reports_errors
 def main(argv: list[str] | None = None) -> None:
     """Print the summary; write the table and the picture where they are asked for."""
-    parser = cli.Parser("Measure the annotations of a data set: which of them can be right?")
+    parser = cli.Parser("Measure the annotations of a data set: which of them are plausible?")
     cli.add_data_arguments(parser)
     parser.add_argument("--csv_save_path", help="table of all measures, one row per image")
     parser.add_argument(
-        "--plot_save_path", help="picture of the measures and of the least plausible annotations"
+        "--plot_save_path",
+        type=cli.picture_path,
+        help="picture of the measures and of the least plausible annotations",
     )
     args = parser.parse_args(argv)
-    cli.check_outputs(
-        args,
-        files=[args.csv_save_path] if args.csv_save_path else [],
-        pictures=[args.plot_save_path] if args.plot_save_path else [],
-    )
-    table, problems = parse_ground_truth(args.csv_path)
-    data = load_images(table, args.image_folder_path, args.csv_path, problems)
-    parts = {"all": table}
-    if len(table) >= MIN_ROWS:
-        parts = dict(zip(cli.PARTS, split_ground_truth(table)))
-    audit = audit_table(table, parts)
+    table = read_ground_truth(args.csv_path)
+    protect_images(args, table[NAME_COLUMN])
+    data = load_images(table, args.image_folder_path)
+    splits = split_ground_truth(table) if len(table) >= MIN_ROWS else {"all": table}
+    audit = audit_table(table, splits)
     if args.csv_save_path:
         write_table(audit, args.csv_save_path)
     if args.plot_save_path:
         worst = np.argsort(-shortfall(audit).to_numpy(), kind="stable")[:WORST_SHOWN]
         plots.audit(audit, data, worst, args.plot_save_path)
-    print(summary(audit, table, parts))
+    print(summary(audit, table, splits))
     if args.csv_save_path:
         print(f"\nTable:   {args.csv_save_path}")
     if args.plot_save_path:

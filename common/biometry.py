@@ -1,16 +1,14 @@
-"""The two diameters of a head, and whether an annotation of them can be right."""
+"""The two diameters of a head: their lengths, their errors, and whether they can be its axes."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from common.dataset import coordinates, find_subjects
-
 # OFD and BPD are the axes of one head in one plane, and a skull there is close to an ellipse: its
 # axes are perpendicular, halve each other, and their ratio, the cephalic index, is 0.78 ± 0.04
-# (Hadlock et al. 1981). The limits leave room for odd heads and for a hand that slips. What lies
-# beyond them is no pair of axes.
+# (Hadlock et al. 1981). The limits leave room for unusual heads and for an imprecise hand. What
+# lies beyond them can hardly be a pair of axes.
 MIN_ANGLE = 70.0  # degrees between the two
 MAX_MIDPOINT_DISTANCE = 0.2  # of the longer one
 MIN_RATIO = 0.6  # of the shorter to the longer one; more than four standard deviations below
@@ -22,31 +20,32 @@ def diameters(landmarks: np.ndarray) -> np.ndarray:
     return np.linalg.norm(ends[:, :, 1] - ends[:, :, 0], axis=-1)
 
 
-def normalised_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """For each diameter, the mean distance of its two ends over its true length.
+def normalised_errors(predicted: np.ndarray, ground_truth: np.ndarray) -> np.ndarray:
+    """For each diameter, the mean distance of its two ends over its length in the ground truth.
 
-    predicted, true: [N, 4, 2] in pixels of the original image. Returns [N, 2] for (OFD, BPD).
-    Which end is called 1 is a convention, so of the two ways to pair the ends the better one
-    counts, as in the public multi-centre fetal biometry benchmark. NaN where the true length is 0.
+    predicted, ground_truth: [N, 4, 2] in pixels of the original image. Returns [N, 2] for
+    (OFD, BPD). Which end is called 1 is a convention, so of the two ways to pair the ends the
+    better one counts, as in the public multi-centre fetal biometry benchmark (Di Vece et al.
+    2025). NaN where the length is 0.
     """
-    ours, theirs = predicted.reshape(-1, 2, 2, 2), true.reshape(-1, 2, 2, 2)
+    ours, theirs = predicted.reshape(-1, 2, 2, 2), ground_truth.reshape(-1, 2, 2, 2)
     distances = [
         np.linalg.norm(ours - paired, axis=-1).mean(axis=-1)
         for paired in (theirs, theirs[:, :, ::-1])
     ]
-    lengths = diameters(true)
+    lengths = diameters(ground_truth)
     return np.minimum(*distances) / np.where(lengths > 0, lengths, np.nan)
 
 
-def audit_annotations(table: pd.DataFrame) -> pd.DataFrame:
-    """Measure each annotation of a ground truth, in pixels of its original image.
+def measure_axes(landmarks: np.ndarray, index: pd.Index | None = None) -> pd.DataFrame:
+    """Measure whether OFD and BPD can be the two axes of a head: the audit's rule.
 
-    Returns, under the index of the table: `ofd_px` and `bpd_px`, the lengths; `angle`, the acute
-    angle between the two in degrees; `midpoint_distance`, over the longer one; `ratio` of the
-    shorter to the longer one; and whether the annotation is `plausible` by these three. Where a
-    diameter has no length, what cannot be measured is NaN, and the annotation not plausible.
+    landmarks: [N, 4, 2] in pixels of the original images. index: that of the returned table.
+    Returns `ofd_px` and `bpd_px`, the lengths; `angle`, the acute angle between the two in
+    degrees; `midpoint_distance`, over the longer one; `ratio` of the shorter to the longer one;
+    and whether the two are `plausible` by these three. Where a diameter has no length, what cannot
+    be measured is NaN, and the two are not plausible.
     """
-    landmarks = coordinates(table)
     lengths = diameters(landmarks)
     ends = landmarks.reshape(-1, 2, 2, 2)  # image, diameter, end, (x, y)
     vectors = ends[:, :, 1] - ends[:, :, 0]
@@ -68,33 +67,5 @@ def audit_annotations(table: pd.DataFrame) -> pd.DataFrame:
             & (distance < MAX_MIDPOINT_DISTANCE)
             & (ratio > MIN_RATIO),
         },
-        index=table.index,
+        index=index,
     )
-
-
-def images_of_training_subjects(parts: dict[str, pd.DataFrame]) -> dict[str, pd.Series]:
-    """For the parts `val` and `test`, which of their images show a subject that `train` shows too.
-
-    Empty where there are no such parts or nothing says who is on an image (see find_subjects).
-    """
-    subjects = find_subjects(pd.concat(parts.values()))
-    if subjects is None or "train" not in parts:
-        return {}
-    in_training = subjects.isin(subjects[parts["train"].index])
-    return {name: in_training[parts[name].index] for name in ("val", "test")}
-
-
-def audit_line(parts: dict[str, pd.DataFrame]) -> str:
-    """What the audit finds, in one line, for a ground truth in parts (`train`, `val`, `test`)."""
-    table = pd.concat(parts.values())
-    audit = audit_annotations(table)
-    text = f"Audit: {audit['plausible'].sum()} of {len(table)} annotations plausible"
-    if "test" in parts:
-        rows = parts["test"].index
-        text += f", {audit.loc[rows, 'plausible'].sum()} of {len(rows)} in test"
-    text += f"; OFD shorter than BPD in {(audit['ofd_px'] < audit['bpd_px']).sum()}"
-    seen = images_of_training_subjects(parts)
-    if seen:
-        counts = " and ".join(f"{s.sum()} of {len(s)} {name}" for name, s in seen.items())
-        text += f"; subjects of training in {counts} images"
-    return text

@@ -1,34 +1,90 @@
-"""How every file is written."""
+"""How every file is written, and what must not be written over."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
+from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from common import UserError
 
+MAX_NAME = 230  # bytes; file systems allow 255, and `_previous` or `.tmp` may be added
+
 
 def write_file(path: str, content: bytes | memoryview) -> None:
     """Write a file beside its target, flush it to the disk, and move it over the target.
 
     Whatever happens meanwhile, a kill or a full disk, the target is the old file or the new one.
+    A symbolic link is written through.
     Raises UserError, naming the file, when it cannot be written.
     """
-    temporary = Path(f"{path}.tmp")
+    target = Path(os.path.realpath(path))
+    # A name of its own for each write: two runs on one path must not write into one file.
+    temporary = target.with_name(f"{target.name[:40]}.{secrets.token_hex(8)}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
     except OSError as error:
         raise UserError(f"{path}: could not be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)  # there is one only if something went wrong
 
 
 def write_table(table: pd.DataFrame, path: str) -> None:
     """Write a table as CSV, every digit kept, by way of write_file."""
     write_file(path, table.to_csv(index=False, lineterminator="\n").encode())
+
+
+def check_outputs(args: Namespace) -> None:
+    """Raise UserError for an output that could not be written when the work is done, that would
+    be written over an input or another output, or over what is no regular file.
+
+    An output is an argument whose name ends in `_save_path`; every other one that names a file is
+    an input.
+    """
+    outputs = _outputs(args)
+    taken = {
+        os.path.realpath(value): name
+        for name, value in vars(args).items()
+        if name not in outputs and isinstance(value, str) and os.path.isfile(value)
+    }
+    for name, path in outputs.items():
+        target = os.path.realpath(path)
+        folder = os.path.dirname(target)
+        if os.path.isdir(target) or path.endswith(("/", os.sep)):
+            raise UserError(f"{path}: is a folder, and a file is to be written there")
+        if len(os.fsencode(os.path.basename(target))) > MAX_NAME:
+            raise UserError(f"{path}: the name is longer than {MAX_NAME} bytes")
+        if os.path.exists(target) and not os.path.isfile(target):
+            raise UserError(f"{path}: is no regular file, and is not replaced by one")
+        if not os.path.isdir(folder):
+            raise UserError(f"{path}: the folder {os.path.dirname(path)} does not exist")
+        if not os.access(folder, os.W_OK):
+            raise UserError(f"{path}: the folder {folder} cannot be written to")
+        if target in taken:
+            raise UserError(f"{path}: {taken[target]} and {name} are the same file")
+        taken[target] = name
+
+
+def protect_images(args: Namespace, names: Iterable[str]) -> None:
+    """Raise UserError for an output that would be written over one of these images."""
+    outputs = {os.path.realpath(path): path for path in _outputs(args).values()}
+    for name in names:
+        target = os.path.realpath(os.path.join(args.image_folder_path, name))
+        if target in outputs:
+            raise UserError(f"{outputs[target]}: is one of the images, and is not written over")
+
+
+def _outputs(args: Namespace) -> dict[str, str]:
+    return {name: path for name, path in vars(args).items() if name.endswith("_save_path") and path}

@@ -6,18 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SIGMA = 10.0  # px of the 256×256 image (report, "Heatmap: Gaussian (sigma=10)")
 CUTOFF = 0.01  # values below are set to 0
 
 
-def gaussian_heatmaps(
-    landmarks: Tensor, size: tuple[int, int] = (256, 256), sigma: float = SIGMA
-) -> Tensor:
+def gaussian_heatmaps(landmarks: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
     """One heatmap exp(−d²/2σ²) per landmark, d the distance to it; values below 0.01 are 0.
 
     landmarks: [..., 4, 2], (x, y) in pixels of the image; one that lies outside the frame is drawn
-    at the nearest border pixel. size: (height, width). Returns [..., 4, H, W] in the dtype of the
-    landmarks (float32 for integers) and on their device.
+    at the nearest border pixel. size: (height, width). sigma: in pixels. Returns [..., 4, H, W] in
+    the dtype of the landmarks (float32 for integers) and on their device.
     """
     if not landmarks.is_floating_point():
         landmarks = landmarks.float()
@@ -43,9 +40,11 @@ def argmax_landmarks(heatmaps: Tensor) -> Tensor:
 
 
 def confidence(heatmaps: Tensor) -> Tensor:
-    """How much a heatmap is to be trusted: its height, [..., 4, H, W] → float32 [..., 4] in [0, 1].
+    """How far a heatmap is to be trusted: its peak value, within 0 and 1.
 
-    A network is trained towards a height of 1. Where it hesitates between places, what it has
-    learned to give is their average, which is lower.
+    [..., 4, H, W] → float32 [..., 4].
+
+    A network is trained towards a peak of 1. Where it hesitates between places, what it has
+    learned to give is their average, whose peaks are lower.
     """
     return heatmaps.float().amax(dim=(-2, -1)).clamp(0, 1)

@@ -1,7 +1,26 @@
-"""The loss of Hypothesis 3. (Hypotheses 1 and 2 use torch.nn.MSELoss.)"""
+"""From heatmaps and landmarks to a loss, and the Adaptive Wing loss of Hypothesis 3."""
 
 import torch
 from torch import Tensor, nn
+
+from common.heatmaps import gaussian_heatmaps
+
+
+class HeatmapLoss(nn.Module):
+    """A criterion between heatmaps and the Gaussians that the landmarks call for.
+
+    criterion(heatmaps, target heatmaps): a mean over all elements. sigma: of the Gaussians, in px.
+    """
+
+    def __init__(self, criterion: nn.Module, sigma: float) -> None:
+        super().__init__()
+        self.criterion = criterion
+        self.sigma = sigma
+
+    def forward(self, heatmaps: Tensor, landmarks: Tensor) -> Tensor:
+        """heatmaps [B, 4, H, W], landmarks [B, 4, 2] in (x, y) px → scalar."""
+        target = gaussian_heatmaps(landmarks, heatmaps.shape[-2:], self.sigma)
+        return self.criterion(heatmaps, target)
 
 
 class AdaptiveWingLoss(nn.Module):

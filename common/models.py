@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import functools
-import pickle
-import zipfile
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import ResNet34_Weights, resnet34
-
-from common import UserError
+from torchvision.models import ResNet, resnet34
 
 NUM_LANDMARKS = 4  # OFD-1, OFD-2, BPD-1, BPD-2, in this order everywhere
 
@@ -74,8 +69,6 @@ class UNet(nn.Module):
     After Ronneberger et al. 2015, one level shallower, with bilinear up-sampling in place of
     transposed convolutions (report, "Hypothesis 1", architecture).
     """
-
-    used_by = "Hypotheses 1 and 2"
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,18 +136,14 @@ class ResNetUNet(nn.Module):
     A ResNet-34 (He et al. 2016) as encoder, a U-Net decoder, channel attention on the three skip
     connections and spatial attention before the output (report, "Hypothesis 3", architecture).
 
-    encoder_weights: None (random), "imagenet" (downloaded by torchvision, kept in torch's cache)
-    or the path of a file with torchvision's ResNet-34 state dict.
-    Raises UserError when these weights cannot be had.
+    encoder: a torchvision ResNet-34, whose layers become part of this network; None: a new one
+    with random weights.
     """
 
-    used_by = "Hypothesis 3"
-
-    def __init__(self, encoder_weights: str | None = None) -> None:
+    def __init__(self, encoder: ResNet | None = None) -> None:
         super().__init__()
-        encoder = resnet34()
-        if encoder_weights is not None:
-            _load_encoder(encoder, encoder_weights)
+        if encoder is None:
+            encoder = resnet34()
         self.firstconv = encoder.conv1
         self.firstbn = encoder.bn1
         self.encoder1 = encoder.layer1
@@ -197,99 +186,3 @@ class ResNetUNet(nn.Module):
 def count_parameters(model: nn.Module) -> int:
     """The number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
-def load_weights(model: nn.Module, path: str) -> dict[str, Any]:
-    """Fill a UNet or ResNetUNet from a file: a state dict, or one at `model_state_dict`.
-
-    Returns the settings of the run where the file is a checkpoint, which holds them, and else {}.
-    Raises UserError, naming the file, when it cannot be read, belongs to another network, or
-    holds values that are not finite.
-    """
-    content = read_file(path)
-    state_dict = _find_state_dict(content, path)
-    expected = model.state_dict()
-    for network in (UNet, ResNetUNet):
-        with torch.device("meta"):  # names without the memory
-            is_its = network().state_dict().keys() == state_dict.keys()
-        if is_its and not isinstance(model, network):
-            raise UserError(
-                f"{path}: these weights belong to {network.used_by} ({network.__name__}), "
-                f"not to {model.used_by} ({type(model).__name__})"
-            )
-    for key in sorted(expected.keys() ^ state_dict.keys()):
-        state = "is missing" if key in expected else "is not part of the network"
-        raise UserError(f"{path}: no weights of {type(model).__name__}: {key} {state}")
-    last_layer = list(expected)[-1]  # the bias of the last convolution: one value per heatmap
-    if len(state_dict[last_layer].shape) == 1 and len(state_dict[last_layer]) != NUM_LANDMARKS:
-        raise UserError(
-            f"{path}: these weights find {len(state_dict[last_layer])} landmarks, "
-            f"not {NUM_LANDMARKS}"
-        )
-    for key, value in state_dict.items():
-        if value.shape != expected[key].shape:
-            raise UserError(
-                f"{path}: {key} is of shape {list(value.shape)}, not {list(expected[key].shape)}"
-            )
-        if not torch.isfinite(value).all():
-            raise UserError(f"{path}: {key} holds values that are not finite (NaN or infinite)")
-    model.load_state_dict(state_dict)
-    settings = content.get("args")
-    return settings if isinstance(settings, dict) else {}
-
-
-def read_state_dict(path: str) -> dict[str, Tensor]:
-    """The state dict in a file. Raises UserError, naming the file, when there is none."""
-    return _find_state_dict(read_file(path), path)
-
-
-def _find_state_dict(content: Any, path: str) -> dict[str, Tensor]:
-    if isinstance(content, dict):
-        content = content.get("model_state_dict", content)
-    if not (isinstance(content, dict) and content and all(map(torch.is_tensor, content.values()))):
-        raise UserError(f"{path}: holds no state dict")
-    return content
-
-
-def read_file(path: str) -> Any:
-    """What torch.save put into a file, on the CPU, without running code that may be in it.
-
-    Raises UserError, naming the file, when it is missing or damaged, or holds more than tensors
-    and plain values.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except Exception as error:  # torch raises another type for each way a file can be broken
-        if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
-            raise UserError(
-                f"{path}: holds pickled Python objects (a whole model?), which could run any code "
-                "and are not loaded; save its state_dict() instead"
-            ) from error
-        raise UserError(f"{path}: no PyTorch weights file, or truncated") from error
-
-
-def _load_encoder(encoder: nn.Module, encoder_weights: str) -> None:
-    if encoder_weights == "imagenet":
-        weights = ResNet34_Weights.IMAGENET1K_V1
-        cache_file = f"{torch.hub.get_dir()}/checkpoints/{weights.url.rsplit('/', 1)[1]}"
-        try:
-            state_dict = weights.get_state_dict(check_hash=True, weights_only=True)
-        except Exception as error:  # no network, a proxy's page, a full disk, a damaged cache
-            raise UserError(
-                f"the ImageNet weights of ResNet-34 could not be had "
-                f"({' '.join(str(error).split())[:100]}). Three ways on: run where {weights.url} "
-                f"can be reached; or put that file at {cache_file} by hand; "
-                "or start from random weights with --encoder_weights none"
-            ) from error
-        source = cache_file
-    else:
-        state_dict = read_state_dict(encoder_weights)
-        source = encoder_weights
-    # The classification head plays no part here, so a file may lack it.
-    head = {f"fc.{key}": value for key, value in encoder.fc.state_dict().items()}
-    try:
-        encoder.load_state_dict({**state_dict, **head})
-    except RuntimeError as error:
-        raise UserError(f"{source}: not torchvision's ResNet-34 state dict") from error

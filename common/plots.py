@@ -3,71 +3,72 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, Callable
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
-from common import UserError
 from common.biometry import MAX_MIDPOINT_DISTANCE, MIN_ANGLE, MIN_RATIO
-from common.dataset import IMAGE_SIZE, LANDMARK_NAMES, LandmarkImages
 from common.files import write_file
+from common.ground_truth import LANDMARK_NAMES, landmark_values
+from common.images import IMAGE_SIZE, LandmarkImages
 
+PICTURE_FORMATS = sorted(set(Figure().canvas.get_supported_filetypes()) - {"pgf"})  # needs LaTeX
 OFD_COLOR, BPD_COLOR = "#ffb000", "#00c8ff"  # told apart by colour-blind readers too
 COLORS = (OFD_COLOR, OFD_COLOR, BPD_COLOR, BPD_COLOR)
-TRUE_MARKERS = ("^", "v", "<", ">")  # OFD-1 upper, OFD-2 lower, BPD-1 left, BPD-2 right
-PREDICTED_MARKERS = ("x", "x", "+", "+")
+# OFD-1 points up, OFD-2 down, BPD-1 left, BPD-2 right: as filled triangles in the ground truth,
+# as three-pointed stars in a prediction.
+GROUND_TRUTH_MARKERS = ("^", "v", "<", ">")
+PREDICTED_MARKERS = ("2", "1", "3", "4")
 REVIEW_COLOR = "crimson"
 DPI = 120
 
 
-def training_curves(
-    history: dict[str, list[float]], path: str, *, with_learning_rate: bool = False
-) -> None:
-    """Draw training and validation loss by epoch, the best epoch marked.
+def training_curves(history: dict[str, Any], path: str) -> None:
+    """Draw training and validation loss by epoch, the best epoch marked, and the learning rate.
 
     history: `train_losses`, `val_losses` and `learning_rates`, one value per epoch.
-    with_learning_rate adds a second panel.
     """
     epochs = np.arange(1, len(history["train_losses"]) + 1)
     best = int(np.argmin(history["val_losses"]))
-    figure = Figure(figsize=(14 if with_learning_rate else 8, 5), layout="constrained")
-    axes = figure.subplots(1, 2 if with_learning_rate else 1, squeeze=False)[0]
-
-    axes[0].plot(epochs, history["train_losses"], marker=".", label="training")
-    axes[0].plot(epochs, history["val_losses"], marker=".", label="validation")
-    axes[0].plot(
-        epochs[best],
-        history["val_losses"][best],
-        "k*",
-        markersize=11,
-        label=f"best: {history['val_losses'][best]:.5f} in epoch {epochs[best]}",
-    )
-    axes[0].set(title="Loss", ylabel="loss (log scale)", yscale="log")
-    axes[0].legend()
-    if with_learning_rate:
-        axes[1].plot(epochs, history["learning_rates"], marker=".", color="tab:green")
-        axes[1].set(title="Learning rate", ylabel="learning rate", ylim=(0, None))
-    for axis in axes:
-        axis.set_xlabel("epoch")
-        axis.set_xlim(0.5, max(len(epochs), 2) + 0.5)
+    best_loss = history["val_losses"][best]
+    figure = Figure(figsize=(14, 5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(epochs, history["train_losses"], marker=".", label="training")
+    left.plot(epochs, history["val_losses"], marker=".", label="validation")
+    label = f"best: {best_loss:.5f} in epoch {epochs[best]}"
+    left.plot(epochs[best], best_loss, "k*", markersize=11, label=label)
+    left.set(title="Loss", ylabel="loss (log scale)", yscale="log")
+    left.legend()
+    right.plot(epochs, history["learning_rates"], marker=".", color="tab:green")
+    right.set(title="Learning rate", ylabel="learning rate", ylim=(0, None))
+    for axis in (left, right):
+        axis.set(xlabel="epoch", xlim=(0.5, max(len(epochs), 2) + 0.5))
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
     _save(figure, path)
 
 
-def augmentation_examples(images: Tensor, landmarks: Tensor, path: str) -> None:
-    """Draw augmented versions of one image, two rows of four, landmarks marked and named.
-
-    images: float [8, 3, 256, 256] in [0, 1]. landmarks: [8, 4, 2] in px.
-    """
+def augmentation_examples(
+    data: LandmarkImages,
+    augment: Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]],
+    seed: int,
+    path: str,
+) -> None:
+    """Draw eight augmented versions of the first image, landmarks marked and named."""
+    device = data.images.device
+    eight_times = data.batch(torch.zeros(8, dtype=torch.long, device=device))
+    images, landmarks = augment(*eight_times, torch.Generator(device).manual_seed(seed))
     figure = Figure(figsize=(16, 8.6), layout="constrained")
     for number, axis in enumerate(figure.subplots(2, 4).flat):
         _show_image(axis, images[number])
-        _mark_true(axis, landmarks[number])
+        _mark_ground_truth(axis, landmarks[number])
         for name, color, (x, y) in zip(LANDMARK_NAMES, COLORS, landmarks[number].tolist()):
             axis.annotate(
                 name,
@@ -83,46 +84,34 @@ def augmentation_examples(images: Tensor, landmarks: Tensor, path: str) -> None:
     _save(figure, path)
 
 
-def predictions(
-    data: LandmarkImages,
-    predicted: Tensor,
-    errors: np.ndarray,
-    flagged: np.ndarray,
-    path: str,
-    rows: int = 6,
-) -> None:
+def predictions(data: LandmarkImages, table: pd.DataFrame, path: str, rows: int = 6) -> None:
     """Draw images evenly spaced over the data: ground truth, prediction, and both with the error.
 
-    predicted: [N, 4, 2] in px of the 256×256 image. errors: [N, 4] in px. flagged: bool [N], the
-    images to be looked at again, which get a red frame.
+    table: the prediction_table of data. Images that are flagged for review get a red frame.
     """
+    predicted = landmark_values(table, "pred_x", "pred_y") * IMAGE_SIZE / data.sizes[:, None, :]
+    mean_errors = landmark_values(table, "error_px256").mean(axis=(1, 2))
     chosen = np.unique(np.linspace(0, len(data) - 1, rows).round().astype(int))
     figure = Figure(figsize=(12, 4.25 * len(chosen)), layout="constrained")
     grid = figure.subplots(len(chosen), 3, squeeze=False)
     for axes, index in zip(grid, chosen):
-        image, true = data.batch(slice(index, index + 1))
-        image, true = image[0].cpu(), true[0].cpu()
+        (image,), (landmarks,) = data.batch(slice(index, index + 1))
         for axis in axes:
             _show_image(axis, image)
-        _mark_true(axes[0], true)
+        _mark_ground_truth(axes[0], landmarks)
         _mark_predicted(axes[1], predicted[index])
-        _mark_true(axes[2], true)
+        _mark_ground_truth(axes[2], landmarks)
         _mark_predicted(axes[2], predicted[index])
-        for color, start, end in zip(COLORS, true, predicted[index]):
+        for color, start, end in zip(COLORS, landmarks.cpu(), predicted[index]):
             axes[2].plot([start[0], end[0]], [start[1], end[1]], "-", color=color, linewidth=1)
-        axes[0].set_title(f"{data.names[index]}: ground truth")
+        axes[0].set_title(f"{data.names[index]}: ground truth", parse_math=False)
         axes[1].set_title("prediction")
-        axes[2].set_title(f"overlay, mean error {errors[index].mean():.1f} px")
-        if flagged[index]:
+        axes[2].set_title(f"overlay, mean error {mean_errors[index]:.1f} px")
+        if table["review"].iloc[index]:
             axes[1].set_title("prediction: TO BE REVIEWED", color=REVIEW_COLOR, weight="bold")
             for axis in axes:
                 axis.spines[:].set(color=REVIEW_COLOR, linewidth=4)
-    handles = {}
-    for axis in grid[0]:
-        handles.update({h.get_label(): h for h in axis.get_legend_handles_labels()[0]})
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=4, facecolor="0.75"
-    )
+    _add_legend(figure, grid[0])
     _save(figure, path)
 
 
@@ -163,7 +152,7 @@ def error_distribution(errors: np.ndarray, path: str) -> None:
 def audit(table: pd.DataFrame, data: LandmarkImages, worst: np.ndarray, path: str) -> None:
     """Draw the three measures of an audit with their limits, and some images with their landmarks.
 
-    table: from audit_table, one row per image of data. worst: the numbers of nine of them at most.
+    table: an audit_table, one row per image of data. worst: the indices of nine of them at most.
     """
     figure = Figure(figsize=(15, 16), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 3))
@@ -202,22 +191,25 @@ def audit(table: pd.DataFrame, data: LandmarkImages, worst: np.ndarray, path: st
     for axis in grid.flat:
         axis.set_axis_off()
     for axis, index in zip(grid.flat, worst):
-        image, landmarks = data.batch(slice(index, index + 1))
+        (image,), (landmarks,) = data.batch(slice(index, index + 1))
         row = table.iloc[index]
         axis.set_axis_on()
-        _show_image(axis, image[0])
+        _show_image(axis, image)
         width, height = data.sizes[index]
         axis.set_aspect(height / width)  # as the original, of which these are the pixels
-        _mark_true(axis, landmarks[0])
+        _mark_ground_truth(axis, landmarks)
         axis.set_title(
             f"{data.names[index]}\n{row['angle']:.0f}°, midpoints {row['midpoint_distance']:.2f}, "
-            f"ratio {row['ratio']:.2f}"
+            f"ratio {row['ratio']:.2f}",
+            parse_math=False,
         )
-    handles = {h.get_label(): h for h in grid.flat[0].get_legend_handles_labels()[0]}
-    bottom.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=4, facecolor="0.75"
-    )
+    _add_legend(bottom, grid.flat[:1])
     _save(figure, path)
+
+
+def picture_format(path: str) -> str:
+    """The format that the ending of a file names; without one, PNG."""
+    return Path(path).suffix[1:].lower() or "png"
 
 
 def _show_image(axis: Axes, image: Tensor) -> None:
@@ -226,51 +218,39 @@ def _show_image(axis: Axes, image: Tensor) -> None:
     axis.set(xticks=[], yticks=[], xlim=(-0.5, IMAGE_SIZE - 0.5), ylim=(IMAGE_SIZE - 0.5, -0.5))
 
 
-def _mark_true(axis: Axes, landmarks: Tensor) -> None:
+def _mark_ground_truth(axis: Axes, landmarks: Tensor) -> None:
     """Mark landmarks [4, 2] by filled triangles, OFD and BPD each with the line between."""
     points = landmarks.cpu().numpy()
     for pair in (slice(0, 2), slice(2, 4)):
         axis.plot(*points[pair].T, ":", color=COLORS[pair.start], linewidth=1)
-    for name, color, marker, point in zip(LANDMARK_NAMES, COLORS, TRUE_MARKERS, points):
-        axis.plot(
-            *point,
-            marker,
-            color=color,
-            markersize=8,
-            markeredgecolor="black",
-            label=f"{name} true",
-            linestyle="none",
-        )
+    style = {"markersize": 8, "markeredgecolor": "black"}
+    _mark(axis, points, GROUND_TRUTH_MARKERS, "ground truth", style)
 
 
-def _mark_predicted(axis: Axes, landmarks: Tensor) -> None:
-    """Mark predicted landmarks [4, 2]: crosses for OFD, pluses for BPD."""
-    points = landmarks.cpu().numpy()
-    for name, color, marker, point in zip(LANDMARK_NAMES, COLORS, PREDICTED_MARKERS, points):
-        axis.plot(
-            *point,
-            marker,
-            color=color,
-            markersize=10,
-            markeredgewidth=2.5,
-            label=f"{name} predicted",
-            linestyle="none",
-        )
+def _mark_predicted(axis: Axes, points: np.ndarray) -> None:
+    """Mark predicted landmarks [4, 2] by three-pointed stars."""
+    style = {"markersize": 14, "markeredgewidth": 2.5}
+    _mark(axis, points, PREDICTED_MARKERS, "predicted", style)
+
+
+def _mark(
+    axis: Axes, points: np.ndarray, markers: Iterable[str], kind: str, style: dict[str, Any]
+) -> None:
+    for name, color, marker, point in zip(LANDMARK_NAMES, COLORS, markers, points):
+        label = f"{name} {kind}"
+        axis.plot(*point, marker, color=color, label=label, linestyle="none", **style)
+
+
+def _add_legend(figure: Figure | SubFigure, axes: Iterable[Axes]) -> None:
+    """One legend below for what is labelled on some axes, each label once."""
+    handles = {h.get_label(): h for axis in axes for h in axis.get_legend_handles_labels()[0]}
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside lower center", ncols=4, facecolor="0.75"
+    )
 
 
 def _save(figure: Figure, path: str) -> None:
     """Write the figure in the format that the file's ending names."""
     picture = io.BytesIO()
-    figure.savefig(picture, dpi=DPI, format=_format(path))
+    figure.savefig(picture, dpi=DPI, format=picture_format(path))
     write_file(path, picture.getbuffer())
-
-
-def check_picture_path(path: str) -> None:
-    """Raise UserError if pictures cannot be written in the format of this file's ending."""
-    formats = Figure().canvas.get_supported_filetypes()
-    if _format(path) not in formats:
-        raise UserError(f"{path}: no picture format; use one of {', '.join(sorted(formats))}")
-
-
-def _format(path: str) -> str:
-    return Path(path).suffix[1:].lower() or "png"

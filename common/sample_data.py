@@ -17,9 +17,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from common import UserError
-from common.cli import Parser, natural_number, positive_int, reports_errors
-from common.dataset import COORDINATE_COLUMNS, NAME_COLUMN
+from common.cli import Parser, number, reports_errors
 from common.files import write_file
+from common.ground_truth import COLUMNS
 
 HEIGHT, WIDTH = 540, 800  # px, of 608 of the 622 real images
 
@@ -133,19 +133,19 @@ def main(argv: list[str] | None = None) -> None:
     """Write `images/NNN_HC.png` and `ground_truth.csv` into a folder."""
     parser = Parser("Make a synthetic data set in the format of the real one.")
     parser.add_argument("--output_dir", default="sample_data", help="folder to write into")
-    parser.add_argument("--images", type=positive_int, default=40, help="how many")
-    parser.add_argument("--seed", type=natural_number, default=42, help="of the random numbers")
+    parser.add_argument("--images", type=number(int, above=0), default=40, help="how many")
+    parser.add_argument("--seed", type=number(int, at_least=0), default=42, help="of the drawing")
     args = parser.parse_args(argv)
 
     folder = Path(args.output_dir)
     rows, contents = [], {}
-    for number in tqdm(range(args.images), "Drawing", leave=False, unit="image"):
+    for index in tqdm(range(args.images), "Drawing", leave=False, unit="image"):
         # A seed of its own for each image: the first ten are the same however many are made.
-        image, landmarks = synthetic_head(np.random.default_rng([args.seed, number]))
-        name = f"{number:03d}_HC.png"
+        image, landmarks = synthetic_head(np.random.default_rng([args.seed, index]))
+        name = f"{index:03d}_HC.png"
         contents[folder / "images" / name] = cv2.imencode(".png", image)[1].tobytes()
         rows.append([name, *landmarks.round().astype(int).ravel()])
-    table = pd.DataFrame(rows, columns=[NAME_COLUMN, *COORDINATE_COLUMNS])
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
     csv = table.to_csv(index=False, lineterminator="\n")
     contents[folder / "ground_truth.csv"] = csv.encode()
 

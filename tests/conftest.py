@@ -1,10 +1,88 @@
-"""What the tests share: a small synthetic data set and weights for it."""
+"""What the tests share: the three hypotheses, small data, and weights for it."""
 
+import importlib
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from common import sample_data
+from common.ground_truth import COLUMNS
 from common.models import ResNetUNet, UNet
+
+ROOT = Path(__file__).parent.parent
+
+
+class Hypothesis(NamedTuple):
+    network: type
+    parameters: str  # as the report prints their number
+    model_save_path: str
+    arguments: list  # what its trainer needs here, where nothing can be downloaded
+
+
+HYPOTHESES = {
+    1: Hypothesis(UNet, "7,788,740", "hypothesis_1_full_saved_model.pth", []),
+    2: Hypothesis(UNet, "7,788,740", "hypothesis_2_augmented_model.pth", []),
+    3: Hypothesis(
+        ResNetUNet, "24,118,918", "hypothesis_3_resnet_unet.pth", ["--encoder_weights", "none"]
+    ),
+}
+
+
+def script(kind, number):
+    """The main function of Trainer_Hypothesis1 and so on."""
+    return importlib.import_module(f"{kind}_Hypothesis{number}").main
+
+
+def run_command(arguments, folder, **options):
+    """Run `python …` in a folder, as a user does; returns the finished process."""
+    options = {"capture_output": True, "text": True, "check": False, **options}
+    command = [sys.executable, str(ROOT / arguments[0]), *arguments[1:]]
+    return subprocess.run(command, cwd=folder, **options)
+
+
+def files_in(folder):
+    """Path → content of every file, to see later that none was touched."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def assert_same(ours, theirs, where=""):
+    """Equal to the bit, however deeply nested."""
+    assert type(ours) is type(theirs), where
+    if isinstance(ours, torch.Tensor):
+        assert torch.equal(ours, theirs), where
+    elif isinstance(ours, dict):
+        assert ours.keys() == theirs.keys(), where
+        for key in ours:
+            assert_same(ours[key], theirs[key], f"{where}/{key}")
+    elif isinstance(ours, (list, tuple)):
+        assert len(ours) == len(theirs), where
+        for i, pair in enumerate(zip(ours, theirs)):
+            assert_same(*pair, f"{where}/{i}")
+    else:
+        assert ours == theirs, where
+
+
+def ellipse(long=100.0, short=80.0, turn=30.0, center=(300, 200), angle=90.0, apart=(0, 0)):
+    """The ends of two diameters of these lengths: [4, 2]. BPD's midpoint lies `apart`."""
+    first, second = math.radians(turn), math.radians(turn + angle)
+    ofd = long / 2 * np.array([math.cos(first), math.sin(first)])
+    bpd = short / 2 * np.array([math.cos(second), math.sin(second)])
+    center, other = np.array(center), np.array(center) + apart
+    return np.array([center - ofd, center + ofd, other - bpd, other + bpd])
+
+
+def table_of(*landmarks, names=None):
+    """A ground truth with these landmarks, [4, 2] or eight numbers per row."""
+    names = names or [f"{i:03d}_HC.png" for i in range(len(landmarks))]
+    rows = [[name, *map(float, np.ravel(row))] for name, row in zip(names, landmarks)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 @pytest.fixture(scope="session")
@@ -18,12 +96,8 @@ def samples(tmp_path_factory):
 @pytest.fixture(scope="session")
 def data_arguments(samples):
     """The two arguments that every script needs."""
-    return [
-        "--csv_path",
-        str(samples / "ground_truth.csv"),
-        "--image_folder_path",
-        str(samples / "images"),
-    ]
+    csv_path, folder = str(samples / "ground_truth.csv"), str(samples / "images")
+    return ["--csv_path", csv_path, "--image_folder_path", folder]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,123 @@
+"""What is printed of a prediction_table: every text, no number of its own."""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+import pandas as pd
+
+from common.biometry import normalised_errors
+from common.evaluation import (
+    CLINICAL_TARGET,
+    DIAMETERS,
+    REVIEW_CONFIDENCE,
+    REVIEW_ERROR,
+    band_counts,
+    errors_of,
+)
+from common.ground_truth import LANDMARK_NAMES, NAME_COLUMN, landmark_values
+
+BAND_NAMES = ("Excellent (≤10 px)", "Good (10-20 px)", "Poor (20-50 px)", "Failure (>50 px)")
+MAX_NAMES_SHOWN = 20
+
+
+def report(table: pd.DataFrame) -> str:
+    """The pixel errors and the biometry of all rows, what the review flag finds, and the errors
+    of the rows whose annotation is plausible."""
+    plausible = table[table["annotation_plausible"]]
+    blocks = [_figures(table), review_summary(table)]
+    if len(plausible) == len(table):
+        blocks.append("All these annotations are plausible.")
+    elif plausible.empty:
+        blocks.append("None of these annotations is plausible.")
+    else:
+        title = f"The {len(plausible)} of {len(table)} images with a plausible annotation"
+        blocks += [f"{title}\n{'-' * len(title)}", _figures(plausible)]
+    return "\n\n".join(blocks)
+
+
+def _figures(table: pd.DataFrame) -> str:
+    return f"{error_summary(errors_of(table))}\n\n{biometry_summary(table)}"
+
+
+def error_summary(errors: np.ndarray) -> str:
+    """The report's figures for errors [N, 4]."""
+    lines = [
+        f"Pixel error of {errors.size} landmarks on {len(errors)} images (px at 256×256)",
+        f"  Mean ± std       {errors.mean():7.2f} ± {errors.std():.2f}",
+        f"  Median           {np.median(errors):7.2f}",
+        f"  Min              {errors.min():7.2f}",
+        f"  Max              {errors.max():7.2f}",
+        f"  95th percentile  {np.percentile(errors, 95):7.2f}",
+        "",
+        "Landmark           mean  median",
+    ]
+    for name, column in zip(LANDMARK_NAMES, errors.T):
+        lines.append(f"  {name:<14}{column.mean():7.2f} {np.median(column):7.2f}")
+    lines += [
+        "",
+        f"{'Band':<22}{'landmarks':>14}{'images':>16}  (by the mean of their four errors)",
+    ]
+    by_landmark, by_image = band_counts(errors), band_counts(errors.mean(axis=1))
+    for name, landmarks, images in zip(BAND_NAMES, by_landmark, by_image):
+        lines.append(
+            f"  {name:<20}{landmarks:>6} ({landmarks / errors.size:6.1%})"
+            f"{images:>7} ({images / len(errors):6.1%})"
+        )
+    return "\n".join(lines)
+
+
+def biometry_summary(table: pd.DataFrame) -> str:
+    """How well the diameters are measured."""
+    lines = [f"{'Biometry (px of the original image)':<37}mean ± std      median"]
+    for unit in ("px", "mm"):
+        for name in DIAMETERS:
+            if f"{name}_{unit}" not in table:
+                continue
+            error = (table[f"{name}_pred_{unit}"] - table[f"{name}_{unit}"]).abs().dropna()
+            if error.empty:
+                continue
+            line = (
+                f"  {name.upper()} absolute error, {unit:<14}"
+                f"{error.mean():7.2f} ± {error.std(ddof=0):<8.2f}{error.median():7.2f}"
+            )
+            if unit == "mm":
+                within = (error <= CLINICAL_TARGET).mean()
+                line += f"   {within:.1%} of {len(error)} within {CLINICAL_TARGET} mm"
+            lines.append(line)
+    errors = normalised_errors(
+        landmark_values(table, "pred_x", "pred_y"), landmark_values(table, "x", "y")
+    )
+    for name, error in zip(DIAMETERS, errors.T):
+        error = error[np.isfinite(error)]
+        if error.size:
+            lines.append(
+                f"  {name.upper()} normalised mean error     {error.mean():9.4f} ± "
+                f"{error.std():<8.4f}{np.median(error):7.4f}"
+            )
+    return "\n".join(lines)
+
+
+def review_summary(table: pd.DataFrame) -> str:
+    """Which images are flagged, least confident first, and what that finds."""
+    flagged = table["review"].to_numpy()
+    lines = [
+        f"Review: {flagged.sum()} of {len(table)} images flagged, for a confidence below "
+        f"{REVIEW_CONFIDENCE:g}"
+    ]
+    wrong = errors_of(table) > REVIEW_ERROR
+    if wrong.any():
+        lines.append(
+            f"  They hold {wrong[flagged].sum()} of the {wrong.sum()} landmarks more than "
+            f"{REVIEW_ERROR} px off"
+        )
+    if flagged.any():
+        lowest = landmark_values(table[flagged], "confidence").min(axis=(1, 2))
+        names = table.loc[flagged, NAME_COLUMN].iloc[lowest.argsort(kind="stable")].tolist()
+        shown = names[:MAX_NAMES_SHOWN]
+        if len(names) > len(shown):
+            shown.append(f"… and {len(names) - len(shown)} more (--csv_save_path names all)")
+        text = f"Least confident first: {', '.join(shown)}"
+        lines += textwrap.wrap(text, 78, initial_indent="  ", subsequent_indent="  ")
+    return "\n".join(lines)

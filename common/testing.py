@@ -1,0 +1,81 @@
+"""What a tester does, from its arguments to its pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from common import UserError, evaluation, plots, summary
+from common.audit import describe_splits
+from common.checkpoint import load_weights
+from common.devices import advice_when_out_of_memory, seed_everything, select_device
+from common.files import protect_images, write_table
+from common.ground_truth import NAME_COLUMN, SPLIT_SEED, read_ground_truth, split_ground_truth
+from common.images import load_images
+from common.models import count_parameters
+
+
+def run(model: nn.Module, args: Namespace) -> None:
+    """Test a network: draw the two pictures, write the table, print what the errors are.
+
+    args: a tester's. Raises UserError for weights, rows and images that cannot be used.
+    """
+    device = select_device(args.device)
+    seed_everything(SPLIT_SEED)  # nothing here is random; but the GPU is to repeat itself
+    table = read_ground_truth(args.csv_path)
+    splits = {"all": table} if args.split == "all" else split_ground_truth(table, args.split_by)
+    rows = splits[args.split]
+    protect_images(args, rows[NAME_COLUMN])
+    print(describe_splits(splits))
+
+    checkpoint = load_weights(model, args.model_path)
+    print(f"{type(model).__name__}: {count_parameters(model):,} parameters")
+    _refuse_training_images(checkpoint, rows, args)
+    data = load_images(rows, args.image_folder_path)
+
+    started = time.monotonic()
+    with advice_when_out_of_memory(args.batch_size):
+        predicted, confidences = evaluation.predict(
+            model.to(device), data.to(device), args.batch_size
+        )
+    milliseconds = 1000 * (time.monotonic() - started) / len(data)
+
+    table = evaluation.prediction_table(
+        rows,
+        data,
+        predicted,
+        confidences,
+        split=args.split,
+        model_sha256=hashlib.sha256(Path(args.model_path).read_bytes()).hexdigest(),
+    )
+    plots.predictions(data, table, args.pred_save_path)
+    plots.error_distribution(evaluation.errors_of(table), args.error_save_path)
+    if args.csv_save_path:
+        write_table(table, args.csv_save_path)
+
+    print(f"Predicted in {milliseconds:.1f} ms per image\n")
+    print(summary.report(table))
+    print(f"\nPredictions: {args.pred_save_path}\nErrors:      {args.error_save_path}")
+    if args.csv_save_path:
+        print(f"Table:       {args.csv_save_path}")
+
+
+def _refuse_training_images(
+    checkpoint: dict[str, Any], rows: pd.DataFrame, args: Namespace
+) -> None:
+    """Raise UserError where a test is of images that the checkpoint was trained on, unasked."""
+    if args.split in ("train", "all"):
+        return
+    trained_on = rows[NAME_COLUMN].isin(checkpoint.get("train_images", []))
+    if trained_on.any():
+        raise UserError(
+            f"{args.model_path}: was trained on {trained_on.sum()} of the {len(rows)} images of "
+            f"this split, {rows[NAME_COLUMN][trained_on].iloc[0]} for one: another ground truth, "
+            "or another --split_by. Test with those of the training, or with --split all"
+        )
