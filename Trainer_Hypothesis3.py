@@ -46,10 +46,8 @@ def main(argv=None):
     loss = HeatmapLoss(AdaptiveWingLoss(omega=14, theta=0.5, epsilon=1, alpha=2.1), sigma=10)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=args.weight_decay)
     scheduler = training.warmup_cosine(optimizer, args.epochs, args.warmup_epochs, min_lr=1e-6)
-    training.fit(
-        *(model, loss, optimizer, scheduler, train_set, val_set, args),
-        augment if args.augment else None,
-    )
+    augmentation = augment if args.augment else None
+    training.fit(model, loss, optimizer, scheduler, train_set, val_set, args, augmentation)
 
 
 if __name__ == "__main__":

@@ -199,6 +199,8 @@ def _lasting(stream: TextIO | None) -> TextIO:
     """
     if stream is None:  # closed by >&-
         return open(os.devnull, "w")
+    if "write" in vars(stream):  # by an earlier call
+        return stream
     stream.reconfigure(line_buffering=True, errors="replace")
     write = stream.write
 

@@ -31,7 +31,7 @@ def run(model: nn.Module, args: Namespace) -> None:
     table = read_ground_truth(args.csv_path)
     splits = {"all": table} if args.split == "all" else split_ground_truth(table, args.split_by)
     rows = splits[args.split]
-    protect_images(args, rows[NAME_COLUMN])
+    protect_images(args, table[NAME_COLUMN])
     print(describe_splits(splits))
 
     checkpoint = load_weights(model, args.model_path)

@@ -38,8 +38,9 @@ def prepare(args: Namespace) -> tuple[LandmarkImages, LandmarkImages]:
     device = select_device(args.device)
     check_precision(args.precision, device)
     seed_everything(args.seed)
-    splits = split_ground_truth(read_ground_truth(args.csv_path), args.split_by)
-    protect_images(args, pd.concat(splits.values())[NAME_COLUMN])
+    table = read_ground_truth(args.csv_path)
+    protect_images(args, table[NAME_COLUMN])
+    splits = split_ground_truth(table, args.split_by)
     print(describe_splits(splits))
     train = splits["train"]
     data = load_images(pd.concat([train, splits["val"]]), args.image_folder_path)
