@@ -1,6 +1,7 @@
 """What the six scripts of the three hypotheses share."""
 
 import os
+import re
 
 # OpenCV reads this when it is imported. Without it, a file of 1 MB may claim 30,000 × 30,000 px
 # and take a gigabyte; no ultrasound image is larger than 2²⁸ px.
@@ -14,3 +15,7 @@ class UserError(Exception):
     The scripts print it without a traceback and end with exit status 2
     (`common.cli.reports_errors`).
     """
+
+    def __init__(self, message: str) -> None:
+        # A name may hold control characters, which would be commands to the terminal.
+        super().__init__(re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", "?", message))

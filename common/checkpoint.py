@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import errno
 import hashlib
 import io
 import itertools
@@ -81,9 +82,14 @@ def read_file(path: str) -> Any:
     and plain values.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        # torch does not compare the checksums of the archive that such a file is.
-        damaged = zipfile.is_zipfile(path) and zipfile.ZipFile(path).testzip()
+        if zipfile.is_zipfile(path):  # whose checksums torch does not compare
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged:
+                raise UserError(f"{path}: damaged: the checksum of {damaged} does not match")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # torch raises another type for each way a file can be broken
@@ -93,9 +99,6 @@ def read_file(path: str) -> Any:
                 "and are not loaded; save its state_dict() instead"
             ) from error
         raise UserError(f"{path}: no PyTorch weights file, or truncated") from error
-    if damaged:
-        raise UserError(f"{path}: damaged: the checksum of {damaged} does not match")
-    return content
 
 
 def _state_dict_in(content: Any, path: str) -> dict[str, Tensor]:
@@ -105,7 +108,7 @@ def _state_dict_in(content: Any, path: str) -> dict[str, Tensor]:
         return (
             torch.is_tensor(value)
             and value.layout == torch.strided
-            and not (value.is_meta or value.is_quantized or value.is_complex())
+            and not (value.is_meta or value.is_quantized or value.is_complex() or value.is_nested)
         )
 
     if isinstance(content, dict):
@@ -131,8 +134,7 @@ def _load_state_dict(model: nn.Module, state_dict: dict[str, Tensor], path: str)
         ):
             if key in state_dict and key not in model.state_dict():
                 raise UserError(f"{path}: these weights belong to {owner}") from error
-        _, details = str(error).split("\n", 1)
-        first = details.strip().split("\n")[0]
+        first = str(error).split("\n", 1)[-1].strip().split("\n")[0]
         raise UserError(f"{path}: not weights of {type(model).__name__}: {first[:200]}") from error
     # After the conversion to the network's type: what float64 holds may be too much for float32.
     for key, value in model.state_dict().items():
@@ -141,21 +143,20 @@ def _load_state_dict(model: nn.Module, state_dict: dict[str, Tensor], path: str)
 
 
 @contextlib.contextmanager
-def claim(path: str) -> Iterator[None]:
-    """Refuse a second run on the same file while this one lives.
+def claim(*paths: str) -> Iterator[None]:
+    """Raise UserError where a run that still lives writes to one of the same files.
 
     The name of a Linux socket belongs to one process, leaves no file, and is free again however
     the process ends. Other systems have nothing of the kind, and no check.
     """
-    if sys.platform != "linux":
-        yield
-        return
-    with socket.socket(socket.AF_UNIX) as holder:
-        name = hashlib.sha256(os.path.realpath(path).encode()).hexdigest()
-        try:
-            holder.bind(f"\0{name}")
-        except OSError as error:
-            raise UserError(f"{path}: another run is still writing to it") from error
+    with contextlib.ExitStack() as held:
+        for path in paths if sys.platform == "linux" else ():
+            holder = held.enter_context(socket.socket(socket.AF_UNIX))
+            try:
+                holder.bind("\0" + hashlib.sha256(os.path.realpath(path).encode()).hexdigest())
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise UserError(f"{path}: another run is still writing to it") from error
         yield
 
 
@@ -198,7 +199,7 @@ class Run:
         else:
             if self.args.resume:
                 print(f"{path}: no checkpoint there, so training starts at epoch 1")
-            _move_aside(self.args.model_save_path, path)
+            _move_aside(path, self.args.model_save_path)
         self.saved_at = time.monotonic()
         return self
 
@@ -251,8 +252,9 @@ class Run:
         try:
             self._check_settings(checkpoint)
             for name, part in self.parts.items():
-                if checkpoint[f"{name}_state_dict"]:  # empty: a scaler that was not in use
-                    part.load_state_dict(checkpoint[f"{name}_state_dict"])
+                state_dict = checkpoint[f"{name}_state_dict"]
+                if state_dict or name != "scaler":  # empty: a scaler that was not in use
+                    part.load_state_dict(state_dict)
             is_best = checkpoint["best_epoch"] == checkpoint["epoch"]
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(f"{path}: no checkpoint of this package") from error
@@ -260,7 +262,10 @@ class Run:
         if is_best:
             best_weights = checkpoint["model_state_dict"]
         elif has_model:
-            best_weights = _state_dict_in(read_file(model_path), model_path)
+            model = self.parts["model"]
+            load_weights(model, model_path)
+            best_weights = copy.deepcopy(model.state_dict())
+            model.load_state_dict(checkpoint["model_state_dict"])
         else:
             raise UserError(
                 f"{model_path}: is missing, and with it the best weights so far (of epoch "

@@ -35,8 +35,8 @@ class Parser(argparse.ArgumentParser):
         """Raises UserError when an output cannot be written (files.check_outputs)."""
         parsed = super().parse_args(args)
         if "model_save_path" in parsed:  # a trainer's checkpoint lies beside its model
-            path = Path(parsed.model_save_path)
-            parsed.checkpoint_save_path = str(path.with_name(f"{path.stem}_checkpoint.pth"))
+            stem, _ = os.path.splitext(parsed.model_save_path)
+            parsed.checkpoint_save_path = f"{stem}_checkpoint.pth"
         check_outputs(parsed)
         return parsed
 
@@ -198,10 +198,11 @@ def _lasting(stream: TextIO | None) -> TextIO:
     It is shown at once in a notebook too, and no error where a terminal lacks "≤" or "±".
     """
     if stream is None:  # closed by >&-
-        return open(os.devnull, "w")
+        return open(os.devnull, "w", errors="replace")
     if "write" in vars(stream):  # by an earlier call
         return stream
-    stream.reconfigure(line_buffering=True, errors="replace")
+    if hasattr(stream, "reconfigure"):  # a notebook's own has not
+        stream.reconfigure(line_buffering=True, errors="replace")
     write = stream.write
 
     def write_if_read(text: str) -> int:

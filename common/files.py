@@ -48,12 +48,12 @@ def write_table(table: pd.DataFrame, path: str) -> None:
 
 def check_outputs(args: Namespace) -> None:
     """Raise UserError for an output that could not be written when the work is done, that would
-    be written over an input or another output, or over what is no regular file.
+    be written over an input or another output, or over what is not a regular file.
 
     An output is an argument whose name ends in `_save_path`; every other one that names a file is
     an input.
     """
-    outputs = _outputs(args)
+    outputs = outputs_of(args)
     taken = {
         os.path.realpath(value): name
         for name, value in vars(args).items()
@@ -63,13 +63,13 @@ def check_outputs(args: Namespace) -> None:
         target = os.path.realpath(path)
         folder = os.path.dirname(target)
         if os.path.isdir(target) or path.endswith(("/", os.sep)):
-            raise UserError(f"{path}: is a folder, and a file is to be written there")
+            raise UserError(f"{path or name}: is a folder, and a file is to be written there")
         if len(os.fsencode(os.path.basename(target))) > MAX_NAME:
             raise UserError(f"{path}: the name is longer than {MAX_NAME} bytes")
         if os.path.exists(target) and not os.path.isfile(target):
             raise UserError(f"{path}: is no regular file, and is not replaced by one")
         if not os.path.isdir(folder):
-            raise UserError(f"{path}: the folder {os.path.dirname(path)} does not exist")
+            raise UserError(f"{path}: the folder {os.path.dirname(path) or folder} does not exist")
         if not os.access(folder, os.W_OK):
             raise UserError(f"{path}: the folder {folder} cannot be written to")
         if target in taken:
@@ -79,12 +79,17 @@ def check_outputs(args: Namespace) -> None:
 
 def protect_images(args: Namespace, names: Iterable[str]) -> None:
     """Raise UserError for an output that would be written over one of these images."""
-    outputs = {os.path.realpath(path): path for path in _outputs(args).values()}
+    outputs = {os.path.realpath(path): path for path in outputs_of(args).values()}
     for name in names:
         target = os.path.realpath(os.path.join(args.image_folder_path, name))
         if target in outputs:
             raise UserError(f"{outputs[target]}: is one of the images, and is not written over")
 
 
-def _outputs(args: Namespace) -> dict[str, str]:
-    return {name: path for name, path in vars(args).items() if name.endswith("_save_path") and path}
+def outputs_of(args: Namespace) -> dict[str, str]:
+    """The paths that a command writes to, by the name of their argument."""
+    return {
+        name: path
+        for name, path in vars(args).items()
+        if name.endswith("_save_path") and path is not None
+    }

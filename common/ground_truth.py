@@ -29,6 +29,7 @@ SUBJECT_IN_NAME = r"(.*\d+)_\d*HC\.\w+"  # 010_HC.png and 010_2HC.png show one s
 NO_SUBJECT = ("", "-", "?", "na", "n/a", "nan", "none", "null", "unknown")
 
 MAX_PROBLEMS_SHOWN = 20
+SEPARATORS = {";": "semicolons", "\t": "tabs"}
 Problem = tuple[int, str]  # the row, from 0, and what is wrong with it
 
 
@@ -126,7 +127,8 @@ def subjects_in_training(splits: dict[str, pd.DataFrame]) -> dict[str, pd.Series
 
 def raise_problems(source: str, problems: Sequence[Problem]) -> None:
     """Raise one UserError for all problems of a source in the order of rows, if there are any."""
-    lines = [f"row {row + 1}: {text}" for row, text in sorted(problems)]
+    ordered = sorted(problems, key=lambda problem: problem[0])
+    lines = [f"row {row + 1}: {text}" for row, text in ordered]
     if len(lines) == 1:
         raise UserError(f"{source}: {lines[0]}")
     if lines:
@@ -147,6 +149,11 @@ def _read_cells(csv_path: str) -> pd.DataFrame:
     try:
         # utf-8-sig also reads UTF-8 without the byte-order mark that spreadsheets write.
         text = content.decode("utf-8-sig")
+        for sign, name in SEPARATORS.items():  # each cell is then another one, or none
+            if text.partition("\n")[0].count(sign) >= len(COLUMNS) - 1:
+                raise UserError(
+                    f"{csv_path}: its cells are separated by {name}: save it with commas"
+                )
         cells = pd.read_csv(io.StringIO(text), header=None, dtype=str, na_filter=False)
     except UnicodeDecodeError as error:
         found = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
@@ -184,11 +191,8 @@ def _name_columns(cells: pd.DataFrame, csv_path: str) -> pd.DataFrame:
     if cells.shape[1] == len(COLUMNS) and first_is_data:
         print(f"{csv_path}: no header, read by position as {', '.join(COLUMNS)}")
         return cells.set_axis(list(COLUMNS), axis=1)
-    separators = {";": "semicolons", "\t": "tabs"}
-    found = [name for sign, name in separators.items() if sign in str(cells.iloc[0, 0])]
-    hint = f" Its cells are separated by {found[0]}: save it with commas." if found else ""
     raise UserError(
-        f"{csv_path}: none of the columns {', '.join(COLUMNS)} is there.{hint} (A file without a "
+        f"{csv_path}: none of the columns {', '.join(COLUMNS)} is there. (A file without a "
         "header is read by position if it has exactly these nine columns.)"
     )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import os
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,12 +126,13 @@ def read_image(folder: Path, name: str) -> tuple[np.ndarray, tuple[int, int], in
     """
     path = folder / name
     if not os.path.isfile(path):  # unlike Path.is_file, it takes names of any length
-        raise UserError(f"{name}: {_why_missing(path)}")
+        raise UserError(f"{name}: {_why_missing(folder, name)}")
     try:
         # The bytes go through NumPy because cv2.imread cannot open every path on Windows.
         content = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise UserError(f"{name}: cannot be read: {error.strerror}") from error
+    _forget_tiff_orientation(content)
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(content, flags) if content.size else None
@@ -141,8 +144,8 @@ def read_image(folder: Path, name: str) -> tuple[np.ndarray, tuple[int, int], in
         raise UserError(f"{name}: truncated")
     if image.dtype not in (np.uint8, np.uint16):
         raise UserError(f"{name}: its pixels are {image.dtype}, neither 8- nor 16-bit integers")
-    if image.min() == image.max():
-        raise UserError(f"{name}: every pixel has the same value, {image.max()}")
+    if (image == image[0, 0]).all():
+        raise UserError(f"{name}: every pixel has the same value")
     bits = max(int(image.max()).bit_length(), 8)
     if image.dtype == np.uint16:
         image = np.round(image * (255 / (2**bits - 1))).astype(np.uint8)
@@ -158,14 +161,30 @@ def read_image(folder: Path, name: str) -> tuple[np.ndarray, tuple[int, int], in
     return image, (width, height), bits
 
 
-def _why_missing(path: Path) -> str:
+def _why_missing(folder: Path, name: str) -> str:
     """What stands in place of an image: a folder, a link to nothing, or another ending."""
+    path = folder / name
     if os.path.isdir(path):
         return "a folder, not an image"
     if os.path.islink(path):
         return "a link to a file that does not exist"
-    others = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*"))
-    return "no such image" + (f"; there is {others[0].name}, another ending" if others else "")
+    pattern = f"{glob.escape(os.path.splitext(name)[0])}.*"
+    others = [other.relative_to(folder) for other in sorted(folder.glob(pattern)) if other != path]
+    return "no such image" + (f"; there is {others[0]}, another ending" if others else "")
+
+
+def _forget_tiff_orientation(content: np.ndarray) -> None:
+    """Set the orientation in a TIFF's first directory to 1, as stored: OpenCV turns the pixels of
+    a TIFF whatever its flags say."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(content[:4].tobytes())
+    if order is None:
+        return
+    with contextlib.suppress(struct.error):  # a damaged file: OpenCV refuses it
+        (start,) = struct.unpack_from(f"{order}I", content, 4)
+        (count,) = struct.unpack_from(f"{order}H", content, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            if struct.unpack_from(f"{order}H", content, entry) == (274,):
+                struct.pack_into(f"{order}H", content, entry + 8, 1)
 
 
 def _is_truncated_jpeg(content: bytes) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -72,7 +73,8 @@ def _refuse_training_images(
     """Raise UserError where a test is of images that the checkpoint was trained on, unasked."""
     if args.split in ("train", "all"):
         return
-    trained_on = rows[NAME_COLUMN].isin(checkpoint.get("train_images", []))
+    train_images = map(os.path.normpath, checkpoint.get("train_images") or [])
+    trained_on = rows[NAME_COLUMN].map(os.path.normpath).isin(list(train_images))
     if trained_on.any():
         raise UserError(
             f"{args.model_path}: was trained on {trained_on.sum()} of the {len(rows)} images of "

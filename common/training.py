@@ -25,7 +25,7 @@ from common.devices import (
     select_device,
     use_fast_memory_format,
 )
-from common.files import protect_images
+from common.files import outputs_of, protect_images
 from common.ground_truth import NAME_COLUMN, read_ground_truth, split_ground_truth
 from common.images import LandmarkImages, load_images
 from common.models import count_parameters
@@ -35,6 +35,8 @@ Augment = Callable[[Tensor, Tensor, torch.Generator], "tuple[Tensor, Tensor]"]
 
 def prepare(args: Namespace) -> tuple[LandmarkImages, LandmarkImages]:
     """Seed everything, and load the training and the validation set onto the device."""
+    with claim(*outputs_of(args).values()):  # or refused before any work; `fit` holds on to it
+        pass
     device = select_device(args.device)
     check_precision(args.precision, device)
     seed_everything(args.seed)
@@ -97,7 +99,7 @@ def fit(
 
     with (
         advice_when_out_of_memory(args.batch_size),
-        claim(args.model_save_path),
+        claim(*outputs_of(args).values()),
         Run(parts, train_set, val_set, args) as run,
     ):
         first_epoch = run.checkpoint["epoch"] + 1

@@ -2,21 +2,20 @@
 
     python -m tests.benchmark [--quick] [--csv_path … --image_folder_path …]
 
-One table: what is measured, ours, the plain way, the ratio, the limit. The plain way is written
-afresh here: each epoch decodes every image again and computes four Gaussians over the whole grid
-for each sample, in two loader processes, and the tester takes one image at a time. Both train the
-same network. Without a data set, the sample images stand in. Medians of several rounds, which
-alternate between the two.
+Each row: what is measured, on how many images, ours, the plain way, the ratio, the limit. The
+plain way is written afresh here: every epoch decodes each image again and computes four Gaussians
+over the whole grid for each sample, in two loader processes. Both train the same network. Without
+a data set, the sample images stand in. Medians of several rounds, which alternate between the two.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import statistics
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Callable
 
@@ -25,25 +24,22 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
-from common import sample_data
+from common import cli, sample_data
 from common.augmentation import augment
-from common.dataset import (
-    COORDINATE_COLUMNS,
-    IMAGE_SIZE,
-    NAME_COLUMN,
-    LandmarkImages,
-    load_images,
-    read_ground_truth,
-)
+from common.devices import seed_everything, use_fast_memory_format
 from common.evaluation import predict
+from common.ground_truth import NAME_COLUMN, landmark_values, read_ground_truth
 from common.heatmaps import gaussian_heatmaps
-from common.losses import AdaptiveWingLoss
+from common.images import IMAGE_SIZE, LandmarkImages, load_images
+from common.losses import AdaptiveWingLoss, HeatmapLoss
 from common.models import ResNetUNet, UNet
-from common.training import seed_everything, train_one_epoch, use_fast_memory_format
+from common.training import train_one_epoch
 
 BATCH = 8
+SIGMA = 10.0
+H1, H3 = (UNet, nn.MSELoss()), (ResNetUNet, AdaptiveWingLoss())
 
 
 class PlainDataset(Dataset):
@@ -51,7 +47,7 @@ class PlainDataset(Dataset):
 
     def __init__(self, table: pd.DataFrame, folder: Path) -> None:
         self.names = table[NAME_COLUMN].tolist()
-        self.points = table[list(COORDINATE_COLUMNS)].to_numpy().reshape(-1, 4, 2)
+        self.landmarks = landmark_values(table, "x", "y")
         self.folder = folder
 
     def __len__(self) -> int:
@@ -63,31 +59,53 @@ class PlainDataset(Dataset):
         image = cv2.resize(image, (IMAGE_SIZE, IMAGE_SIZE)).astype(np.float32) / 255
         heatmaps = np.zeros((4, IMAGE_SIZE, IMAGE_SIZE), np.float32)
         x, y = np.meshgrid(np.arange(IMAGE_SIZE), np.arange(IMAGE_SIZE))
-        for heatmap, point in zip(heatmaps, self.points[index]):
-            center_x, center_y = point * IMAGE_SIZE / np.array([width, height])
-            gaussian = np.exp(-((x - center_x) ** 2 + (y - center_y) ** 2) / (2 * 10.0**2))
+        for heatmap, landmark in zip(heatmaps, self.landmarks[index]):
+            center_x, center_y = landmark * IMAGE_SIZE / np.array([width, height])
+            gaussian = np.exp(-((x - center_x) ** 2 + (y - center_y) ** 2) / (2 * SIGMA**2))
             gaussian[gaussian < 0.01] = 0
             heatmap[:] = gaussian
         return torch.from_numpy(image.transpose(2, 0, 1)), torch.from_numpy(heatmaps)
 
 
-def seconds(function: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    function()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
-
-
-def alternate(rounds: int, *functions: Callable[[], object]) -> list[float]:
+def medians(rounds: int, *functions: Callable[[], object]) -> list[float]:
     """The median seconds of each function, measured in turn after one round to warm up."""
+
+    def seconds(function: Callable[[], object]) -> float:
+        started = time.perf_counter()
+        function()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
+
     times = [[seconds(function) for function in functions] for _ in range(rounds + 1)][1:]
     return [statistics.median(column) for column in zip(*times)]
 
 
-def row(name: str, ours: str, plain: str = "", ratio: str = "", limit: str = "", met=None) -> None:
+def row(
+    name: str,
+    images: object,
+    ours: str = "",
+    plain: str = "",
+    ratio: str = "",
+    limit: str = "",
+    met: bool | None = None,
+) -> None:
     verdict = {None: "", True: "met", False: "MISSED"}[met]
-    print(f"{name:<44} {ours:>16} {plain:>14} {ratio:>8} {limit:>12}  {verdict}", flush=True)
+    line = f"{name:<35}{images:>7}{ours:>10}{plain:>10}{ratio:>9}{limit:>10}  {verdict}"
+    print(line.rstrip(), flush=True)
+
+
+def rate_row(name: str, images: int, ours: float, plain: float, at_least: float) -> None:
+    """From the seconds that each way takes for so many images."""
+    ratio = plain / ours
+    rates = [f"{images / s:,.{0 if images / s > 100 else 2}f}/s" for s in (ours, plain)]
+    row(name, images, *rates, f"{ratio:.2f} x", f">= {at_least:g} x", ratio >= at_least)
+
+
+def cost_row(name: str, images: int, ours: float, other: float, at_most: float) -> None:
+    """From the seconds of ours, for each image, and of what it is to cost little more than."""
+    ratio, times = ours / other, [f"{1000 * s / images:.1f} ms" for s in (ours, other)]
+    row(name, images, *times, f"{ratio:.2f} x", f"<= {at_most} x", ratio <= at_most)
 
 
 def cycled(table: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -95,284 +113,212 @@ def cycled(table: pd.DataFrame, count: int) -> pd.DataFrame:
     return table.iloc[np.arange(count) % len(table)].reset_index(drop=True)
 
 
-def benchmark_loading(table: pd.DataFrame, folder: Path, rounds: int) -> None:
-    many = cycled(table, 622)
-    (ours,) = alternate(rounds, lambda: load_images(many, str(folder)))
-    row("read and decode 622 images once", f"{ours:.2f} s", limit="< 2 s", met=ours < 2)
-    size = load_images(table, str(folder)).images.nbytes / len(table) / 1000
-    row("kept in memory per image", f"{size:.1f} kB", limit="<= 70 kB", met=size <= 70)
+def make_batch(data: LandmarkImages, rows: torch.Tensor) -> None:
+    """What training does on its input side."""
+    _, landmarks = data.batch(rows)
+    gaussian_heatmaps(landmarks, (IMAGE_SIZE, IMAGE_SIZE), SIGMA)
 
 
-def benchmark_input_side(data: LandmarkImages, plain: PlainDataset, rounds: int) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    rows = torch.randperm(len(data))[:BATCH]
-
-    def ours() -> None:
-        for _ in range(20):
-            _, landmarks = data.batch(rows)
-            gaussian_heatmaps(landmarks)
-
-    def plainly() -> None:
-        torch.utils.data.default_collate([plain[i] for i in rows.tolist()])
-
-    fast, slow = alternate(rounds, ours, plainly)
-    fast, slow = 20 * BATCH / fast, BATCH / slow
-    row(
-        "input side, one core",
-        f"{fast:,.0f} /s",
-        f"{slow:,.0f} /s",
-        f"{fast / slow:.0f} x",
-        ">=3,000, 20x",
-        fast >= 3000 and fast >= 20 * slow,
-    )
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(threads)
-
-
-def training_epoch(
-    network: type[nn.Module], loss: nn.Module, data: LandmarkImages, dtype: torch.dtype
-) -> Callable[[], object]:
-    """One epoch as the trainers do it, files apart."""
-    device = data.images.device
+def start(network: type[nn.Module], device: torch.device, fp16: bool) -> tuple:
     torch.manual_seed(0)
     model = network().to(device)
-    use_fast_memory_format(model, dtype)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    return lambda: train_one_epoch(
-        model, loss, optimizer, scaler, data, batch_size=BATCH, seed=0, dtype=dtype
-    )
+    return model, optimizer, torch.amp.GradScaler(device.type, enabled=fp16)
+
+
+def our_epoch(recipe: tuple, data: LandmarkImages, dtype: torch.dtype) -> Callable[[], object]:
+    """One epoch as the trainers do it, files apart."""
+    network, criterion = recipe
+    model, optimizer, scaler = start(network, data.images.device, dtype == torch.float16)
+    use_fast_memory_format(model, dtype)
+    loss = HeatmapLoss(criterion, SIGMA)
+    return lambda: train_one_epoch(model, loss, optimizer, scaler, data, BATCH, seed=0, dtype=dtype)
 
 
 def plain_epoch(
-    network: type[nn.Module], loss: nn.Module, plain: Dataset, device: torch.device, fp16: bool
+    recipe: tuple,
+    batches: Iterable,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    bare: bool = False,
 ) -> Callable[[], object]:
-    """One epoch of the published way."""
-    torch.manual_seed(0)
-    model = network().to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    scaler = torch.amp.GradScaler(device.type, enabled=fp16)
-    # The workers stay, so that the warm-up round pays for starting them.
-    loader = DataLoader(plain, BATCH, shuffle=True, num_workers=2, persistent_workers=True)
+    """One epoch over batches of images and heatmaps: as published, or the bare steps of ours."""
+    network, criterion = recipe
+    model, optimizer, scaler = start(network, device, dtype == torch.float16)
+    if bare:
+        use_fast_memory_format(model, dtype)
 
     def epoch() -> None:
-        model.train()
-        total = 0.0
-        for images, heatmaps in loader:
-            images, heatmaps = images.to(device), heatmaps.to(device)
-            with torch.autocast(device.type, dtype=torch.float16, enabled=fp16):
-                value = loss(model(images), heatmaps)
+        for images, heatmaps in batches:
+            with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+                loss = criterion(model(images.to(device)), heatmaps.to(device))
             optimizer.zero_grad()
-            scaler.scale(value).backward()
+            scaler.scale(loss).backward()
             scaler.step(optimizer)
             scaler.update()
-            total += value.item()
+            if not bare:
+                loss.item()
 
     return epoch
 
 
-def benchmark_cpu_training(
-    name: str,
-    network: type[nn.Module],
-    loss: nn.Module,
-    limits: tuple[float, float],
-    data: LandmarkImages,
-    plain: PlainDataset,
-    rounds: int,
-) -> None:
-    times = alternate(
-        rounds,
-        plain_epoch(network, loss, plain, torch.device("cpu"), fp16=False),
-        training_epoch(network, loss, data, torch.float32),
-        training_epoch(network, loss, data, torch.bfloat16),
+def plain_loader(table: pd.DataFrame, folder: Path) -> DataLoader:
+    # The workers stay, so that the warm-up round pays for starting them.
+    plain = PlainDataset(table, folder)
+    return DataLoader(plain, BATCH, shuffle=True, num_workers=2, persistent_workers=True)
+
+
+def benchmark_input(table: pd.DataFrame, folder: Path, rounds: int) -> None:
+    many = cycled(table, 622)
+    (ours,) = medians(rounds, lambda: load_images(many, str(folder)))
+    row("decode, once", 622, f"{ours:.2f} s", limit="< 2 s", met=ours < 2)
+    size = load_images(many, str(folder)).images.nbytes / 622 / 1000
+    row("in memory, per image", 622, f"{size:.1f} kB", limit="<= 70 kB", met=size <= 70)
+
+    batch = cycled(table, BATCH)
+    data, plain = load_images(batch, str(folder)), PlainDataset(batch, folder)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    ours, theirs = medians(
+        5,
+        lambda: [make_batch(data, torch.arange(BATCH)) for _ in range(20)],
+        lambda: default_collate([plain[i] for i in range(BATCH)]),
     )
-    rates = [len(data) / t for t in times]
-    for precision, rate, limit in zip(("float32", "bf16"), rates[1:], limits):
-        ratio = rate / rates[0]
-        row(
-            f"{name} training on the CPU, {precision}",
-            f"{rate:.2f} images/s",
-            f"{rates[0]:.2f}",
-            f"{ratio:.2f} x",
-            f">= {limit} x",
-            ratio >= limit,
-        )
+    rate_row("input side, one core", BATCH, ours / 20, theirs, at_least=20)
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+
+
+def benchmark_tester(
+    table: pd.DataFrame, folder: Path, device: torch.device, count: int, rounds: int
+) -> None:
+    some = cycled(table, count)
+    model, *_ = start(ResNetUNet, device, fp16=False)
+    data = load_images(some, str(folder)).to(device)
+    batches = [data.batch(slice(i, i + BATCH))[0] for i in range(0, count, BATCH)]
+
+    @torch.inference_mode()
+    def forward() -> None:
+        for images in batches:
+            model.eval()(images)
+
+    reading, bare, ours = medians(
+        rounds,
+        lambda: load_images(some, str(folder)),
+        forward,
+        lambda: predict(model, load_images(some, str(folder)).to(device), BATCH),
+    )
+    cost_row(f"H3 tester, {device.type}, per image", count, ours, reading + bare, at_most=1.2)
+
+
+def benchmark_training(
+    name: str, recipe: tuple, table: pd.DataFrame, folder: Path, limits: tuple, rounds: int
+) -> None:
+    data = load_images(table, str(folder))
+    plain, *ours = medians(
+        rounds,
+        plain_epoch(recipe, plain_loader(table, folder), torch.device("cpu")),
+        our_epoch(recipe, data, torch.float32),
+        our_epoch(recipe, data, torch.bfloat16),
+    )
+    for precision, seconds, limit in zip(("float32", "bf16"), ours, limits):
+        rate_row(f"{name} training, CPU, {precision}", len(data), seconds, plain, limit)
 
 
 def benchmark_augmentation(data: LandmarkImages, limit: float, rounds: int) -> None:
-    device = data.images.device
-    generator = torch.Generator(device).manual_seed(0)
-    images, landmarks = data.batch(slice(0, BATCH))
-    # A whole step is what an epoch consists of.
-    step, change = alternate(
-        rounds,
-        training_epoch(UNet, nn.MSELoss(), data[:BATCH], torch.float32),
-        lambda: augment(images, landmarks, generator),
+    batch, generator = data[:BATCH], torch.Generator(data.images.device).manual_seed(0)
+    tensors = batch.batch(slice(None))
+    change, step = medians(
+        rounds, lambda: augment(*tensors, generator), our_epoch(H1, batch, torch.float32)
     )
-    share = change / step
-    row(
-        f"H2's augmentation, of a step on {device.type}",
-        f"{1000 * change:.1f} ms",
-        ratio=f"{share:.1%}",
-        limit=f"<= {limit:.0%}",
-        met=share <= limit,
-    )
-
-
-@torch.inference_mode()
-def benchmark_tester(
-    table: pd.DataFrame, folder: Path, device: torch.device, rounds: int, count: int
-) -> None:
-    some = cycled(table, count)
-    torch.manual_seed(0)
-    model = ResNetUNet().to(device).eval()
-    batches = load_images(some, str(folder)).to(device)
-    batches = [batches.batch(slice(i, i + BATCH))[0] for i in range(0, count, BATCH)]
-
-    def whole() -> None:
-        predict(model, load_images(some, str(folder)).to(device), BATCH)
-
-    reading, forward, ours = alternate(
-        rounds,
-        lambda: load_images(some, str(folder)),
-        lambda: [model(images) for images in batches],
-        whole,
-    )
-    ratio = ours / (reading + forward)
-    row(
-        f"H3 tester, {count} images on {device.type}",
-        f"{1000 * ours / count:.1f} ms/image",
-        f"{1000 * (reading + forward) / count:.1f} ms",
-        f"{ratio:.2f} x",
-        "<= 1.2 x",
-        ratio <= 1.2,
-    )
+    share, milliseconds = change / step, f"{1000 * change:.1f} ms"
+    name = f"H2's augmentation, of a step{', CUDA' * data.images.is_cuda}"
+    row(name, len(batch), milliseconds, "", f"{share:.1%}", f"<= {limit:.0%}", share <= limit)
 
 
 def benchmark_growth(table: pd.DataFrame, folder: Path) -> None:
     for count in (600, 10_000):
-        many = cycled(table, count)
-        started = time.perf_counter()
+        many, moments = cycled(table, count), [time.perf_counter()]
         data = load_images(many, str(folder))
-        loading = (time.perf_counter() - started) / count
-        rows = torch.randperm(count).split(BATCH)
-        started = time.perf_counter()
-        for batch in rows:
-            _, landmarks = data.batch(batch)
-            gaussian_heatmaps(landmarks)
-        making = (time.perf_counter() - started) / count
-        row(
-            f"growth: {count:,} images",
-            f"{1000 * loading:.2f} ms load",
-            f"{1000 * making:.3f} ms/pass",
-            limit=f"{data.images.nbytes / count / 1000:.1f} kB",
-        )
+        moments.append(time.perf_counter())
+        for rows in torch.randperm(count).split(BATCH):
+            make_batch(data, rows)
+        moments.append(time.perf_counter())
+        loading, making = np.diff(moments) / count * 1000
+        row("load, each", f"{count:,}", f"{loading:.2f} ms")
+        row("make batches, each", f"{count:,}", f"{making:.3f} ms")
 
 
-def benchmark_gpu(data: LandmarkImages, plain: PlainDataset, rounds: int) -> None:
-    device = torch.device("cuda")
-    data = data.to(device)
-    loss = AdaptiveWingLoss()
-    epoch = training_epoch(ResNetUNet, loss, data, torch.float16)
-    plainly = plain_epoch(ResNetUNet, loss, plain, device, fp16=True)
-    ours, theirs = alternate(rounds, epoch, plainly)
-    row(
-        "H3 end to end on CUDA, fp16",
-        f"{len(data) / ours:.0f} images/s",
-        f"{len(data) / theirs:.0f}",
-        f"{theirs / ours:.1f} x",
-        ">= 5 x",
-        theirs / ours >= 5,
+def benchmark_cuda(table: pd.DataFrame, folder: Path, rounds: int) -> None:
+    device, fp16 = torch.device("cuda"), torch.float16
+    many = cycled(table, 497)
+    data = load_images(many, str(folder)).to(device)
+    ours, plain = medians(
+        rounds,
+        our_epoch(H3, data, fp16),
+        plain_epoch(H3, plain_loader(many, folder), device, fp16),
     )
+    rate_row("H3 training, CUDA, fp16", len(data), ours, plain, at_least=5)
 
-    # The same steps on one batch that is ready on the device.
+    # Beside the same steps on one batch that is ready on the device.
+    whole = data[: len(data) // BATCH * BATCH]
     images, landmarks = data.batch(slice(0, BATCH))
-    heatmaps = gaussian_heatmaps(landmarks)
-    torch.manual_seed(0)
-    model = ResNetUNet().to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    scaler = torch.amp.GradScaler("cuda")
-
-    def fixed() -> None:
-        for _ in range(len(data) // BATCH):
-            with torch.autocast("cuda", dtype=torch.float16):
-                value = loss(model(images), heatmaps)
-            optimizer.zero_grad()
-            scaler.scale(value).backward()
-            scaler.step(optimizer)
-            scaler.update()
-
-    whole_batches = training_epoch(
-        ResNetUNet, loss, data[: len(data) // BATCH * BATCH], torch.float16
-    )
-    ours, bare = alternate(rounds, whole_batches, fixed)
-    row(
-        "H3 epoch over bare steps on CUDA",
-        "",
-        "",
-        f"{ours / bare:.2f} x",
-        "<= 1.05 x",
-        ours / bare <= 1.05,
-    )
+    heatmaps = gaussian_heatmaps(landmarks, (IMAGE_SIZE, IMAGE_SIZE), SIGMA)
+    ready = [(images, heatmaps)] * (len(whole) // BATCH)
+    epoch = our_epoch(H3, whole, fp16)
+    ours, bare = medians(rounds, epoch, plain_epoch(H3, ready, device, fp16, bare=True))
+    cost_row("H3 epoch over bare steps", len(whole), ours, bare, at_most=1.05)
     torch.use_deterministic_algorithms(False)
-    (free,) = alternate(rounds, whole_batches)
+    (free,) = medians(rounds, epoch)
     torch.use_deterministic_algorithms(True)
-    row(
-        "H3 deterministic over not on CUDA",
-        "",
-        "",
-        f"{ours / free:.2f} x",
-        "<= 1.1 x",
-        ours / free <= 1.1,
-    )
+    cost_row("H3 epoch over not deterministic", len(whole), ours, free, at_most=1.1)
     benchmark_augmentation(data, 0.10, rounds)
+    benchmark_tester(table, folder, device, 63, rounds)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def describe_machine() -> str:
+    cpu_info, processor = Path("/proc/cpuinfo"), platform.processor() or platform.machine()
+    if cpu_info.exists():
+        lines = cpu_info.read_text().splitlines()
+        processor = next((x.split(": ")[1] for x in lines if x.startswith("model name")), "?")
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device"
+    return (
+        f"{processor}, {os.cpu_count()} cores, {gpu}; Python {platform.python_version()}, "
+        f"torch {torch.__version__}, OpenCV {cv2.__version__}"
+    )
+
+
+@cli.reports_errors
+def main(argv: list[str] | None = None) -> None:
+    parser = cli.Parser(__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="under 3 minutes on 2 CPU cores")
-    parser.add_argument("--csv_path", help="a data set; without it, sample images are made")
-    parser.add_argument("--image_folder_path")
-    args = parser.parse_args()
+    parser.add_argument("--csv_path", help="a ground truth; without it, sample images are made")
+    parser.add_argument("--image_folder_path", help="the folder of its images")
+    args = parser.parse_args(argv)
+    if (args.csv_path is None) != (args.image_folder_path is None):
+        parser.error("--csv_path and --image_folder_path go together")
     seed_everything(42)
+    rounds = 1 if args.quick else 3
     with tempfile.TemporaryDirectory() as temporary:
-        csv_path, folder = args.csv_path, args.image_folder_path
-        if csv_path is None:
+        if args.csv_path is None:
             sample_data.main(["--output_dir", temporary])
-            csv_path, folder = f"{temporary}/ground_truth.csv", f"{temporary}/images"
-        table, folder = read_ground_truth(csv_path), Path(folder)
-        processor = platform.processor() or platform.machine()
-        if Path("/proc/cpuinfo").exists():
-            lines = Path("/proc/cpuinfo").read_text().splitlines()
-            processor = next((x.split(": ")[1] for x in lines if x.startswith("model name")), "?")
-        print(
-            f"{processor}, {os.cpu_count()} cores, "
-            f"{torch.cuda.get_device_name() if torch.cuda.is_available() else 'no CUDA device'}; "
-            f"Python {platform.python_version()}, torch {torch.__version__}, "
-            f"OpenCV {cv2.__version__}; {'quick' if args.quick else 'full'}"
-        )
-        row("", "ours", "plain", "ratio", "limit")
-        rounds = 1 if args.quick else 3
+            args.csv_path = f"{temporary}/ground_truth.csv"
+            args.image_folder_path = f"{temporary}/images"
+        table, folder = read_ground_truth(args.csv_path), Path(args.image_folder_path)
+        print(f"{describe_machine()}; {len(table)} images; medians of {rounds} rounds")
+        row("", "images", "ours", "plain", "ratio", "limit")
+        benchmark_input(table, folder, rounds)
+        benchmark_tester(table, folder, torch.device("cpu"), 16 if args.quick else 63, rounds)
         few = cycled(table, 3 * BATCH)
-        data, plain = load_images(few, str(folder)), PlainDataset(few, folder)
-        benchmark_loading(table, folder, rounds)
-        benchmark_input_side(data, plain, 5)
-        benchmark_tester(table, folder, torch.device("cpu"), rounds, 16 if args.quick else 63)
-        loss = AdaptiveWingLoss()
-        benchmark_cpu_training("H3", ResNetUNet, loss, (1.2, 1.9), data, plain, rounds)
-        count = 4 if args.quick else BATCH
-        data, plain = data[:count], PlainDataset(few[:count], folder)
-        benchmark_cpu_training("H1", UNet, nn.MSELoss(), (1.3, 3), data, plain, rounds)
-        benchmark_augmentation(data, 0.03, rounds)
+        benchmark_training("H3", H3, few, folder, (1.2, 1.9), rounds)
+        few = few[: 4 if args.quick else BATCH]
+        benchmark_training("H1", H1, few, folder, (1.3, 3), rounds)
+        benchmark_augmentation(load_images(few, str(folder)), 0.03, rounds)
         if not args.quick:
             benchmark_growth(table, folder)
         if torch.cuda.is_available():
-            many = cycled(table, 497)
-            loaded = load_images(many, str(folder))
-            benchmark_gpu(loaded, PlainDataset(many, folder), rounds)
-            benchmark_tester(table, folder, torch.device("cuda"), rounds, 63)
+            benchmark_cuda(table, folder, rounds)
         else:
             print("CUDA rows: no CUDA device here")
 

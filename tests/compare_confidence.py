@@ -16,24 +16,31 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from common import UserError
-from common.biometry import audit_annotations
-from common.cli import Parser, add_data_arguments, reports_errors
-from common.dataset import load_images, read_ground_truth, split_ground_truth
+from common import UserError, cli
+from common.biometry import measure_axes
+from common.checkpoint import load_weights
 from common.evaluation import REVIEW_ERROR, pixel_errors
-from common.heatmaps import SIGMA, argmax_landmarks, confidence
-from common.models import ResNetUNet, UNet, load_weights
+from common.ground_truth import (
+    NAME_COLUMN,
+    landmark_values,
+    read_ground_truth,
+    split_ground_truth,
+)
+from common.heatmaps import argmax_landmarks, confidence
+from common.images import load_images
+from common.models import ResNetUNet, UNet
 
 NETWORKS = {"1": UNet, "2": UNet, "3": ResNetUNet}
+SIGMA = 10  # px, of the heatmaps that all three are trained towards
 RESAMPLES = 2000
 THRESHOLDS = np.arange(0.1, 1, 0.1)
 
 
 def narrowness(heatmaps: Tensor) -> Tensor:
-    """Sigma over the spread of what is at least half as high as the peak, 1 where it is narrower.
+    """Sigma over the spread of what is at least half the peak value, 1 where it is narrower.
 
     [..., 4, H, W] → [..., 4]. The spread is the sigma of the Gaussian that has as large an area
-    above half its height: 2π ln 2 sigma².
+    above half its peak value: 2π ln 2 sigma².
     """
     peak = heatmaps.amax(dim=(-2, -1), keepdim=True)
     area = (heatmaps >= peak / 2).sum(dim=(-2, -1))
@@ -42,7 +49,7 @@ def narrowness(heatmaps: Tensor) -> Tensor:
 
 
 def lead(heatmaps: Tensor) -> Tensor:
-    """1 − the highest value more than 3 sigma from the peak, over the peak.
+    """1 − the highest value more than 3 sigma from the peak, over the peak value.
 
     [..., 4, H, W] → [..., 4].
     """
@@ -54,11 +61,12 @@ def lead(heatmaps: Tensor) -> Tensor:
     return (1 - second / heatmaps.amax(dim=(-2, -1)).clamp(min=1e-6)).clamp(0, 1)
 
 
-MEASURES = {"peak height": confidence, "narrowness": narrowness, "lead over second mode": lead}
+MEASURES = {"peak value": confidence, "narrowness": narrowness, "lead over second mode": lead}
 
 
 def auroc(confidences: np.ndarray, wrong: np.ndarray) -> tuple[float, float, float]:
-    """AUROC and its 95 % bootstrap interval over images, whose landmarks hang together: [N, 4]."""
+    """AUROC and its 95 % bootstrap interval over images, as the four landmarks of one image are
+    not independent: [N, 4]."""
     random = np.random.default_rng(0)
     values = []
     while len(values) < RESAMPLES:
@@ -68,25 +76,32 @@ def auroc(confidences: np.ndarray, wrong: np.ndarray) -> tuple[float, float, flo
     return roc_auc_score(wrong.ravel(), -confidences.ravel()), *np.percentile(values, [2.5, 97.5])
 
 
-@reports_errors
+@cli.reports_errors
 @torch.inference_mode()
 def main(argv: list[str] | None = None) -> None:
-    parser = Parser("Compare measures of confidence on plausible validation images.")
-    add_data_arguments(parser)
+    parser = cli.Parser("Compare measures of confidence on plausible validation images.")
+    cli.add_data_arguments(parser)
     parser.add_argument("--model_path", required=True, help="trained weights")
     parser.add_argument("--hypothesis", choices=NETWORKS, default="3", help="whose weights")
+    parser.add_argument("--split_by", choices=("image", "subject"), default="image")
     args = parser.parse_args(argv)
-    _, val, _ = split_ground_truth(read_ground_truth(args.csv_path))
-    val = val[audit_annotations(val)["plausible"]]
-    data = load_images(val, args.image_folder_path, args.csv_path)
-    model = NETWORKS[args.hypothesis]()
-    load_weights(model, args.model_path)
-    model.eval()
+    rows = split_ground_truth(read_ground_truth(args.csv_path), args.split_by)["val"]
+    rows = rows[measure_axes(landmark_values(rows, "x", "y"), rows.index)["plausible"]]
+    if rows.empty:
+        raise UserError(f"{args.csv_path}: no validation image has a plausible annotation")
+    model = NETWORKS[args.hypothesis]().eval()
+    checkpoint = load_weights(model, args.model_path)
+    trained_on = rows[NAME_COLUMN].isin(checkpoint.get("train_images", [])).sum()
+    if trained_on:
+        raise UserError(
+            f"{args.model_path}: was trained on {trained_on} of the {len(rows)} images that are "
+            "in validation now: another ground truth, or another --split_by"
+        )
+    data = load_images(rows, args.image_folder_path)
     starts = range(0, len(data), 8)
     heatmaps = torch.cat([model(data.batch(slice(i, i + 8))[0]) for i in starts])
 
-    errors = pixel_errors(argmax_landmarks(heatmaps), data.landmarks)
-    wrong = errors > REVIEW_ERROR
+    wrong = pixel_errors(argmax_landmarks(heatmaps), data.landmarks) > REVIEW_ERROR
     if not 0 < wrong.sum() < wrong.size:
         raise UserError(f"{wrong.sum()} of {wrong.size} landmarks are wrong: nothing to compare")
     print(f"{wrong.sum()} of {wrong.size} landmarks on {len(wrong)} images are wrong")
@@ -94,14 +109,14 @@ def main(argv: list[str] | None = None) -> None:
     for name, measure in MEASURES.items():
         value, low, high = auroc(measure(heatmaps).numpy(), wrong)
         print(f"{name:<24}{value:.3f} ({low:.3f} to {high:.3f})")
-    print("\nBy peak height       images flagged   wrong landmarks in them")
+    print("\nBy peak value        images flagged   wrong landmarks in them")
     lowest = confidence(heatmaps).numpy().min(axis=1)
     for threshold in THRESHOLDS:
         flagged = lowest < threshold
         found = wrong[flagged].sum()
         print(
             f"  below {threshold:<11.1f}{flagged.sum():5d} ({flagged.mean():5.1%})"
-            f"    {found:5d} ({found / max(wrong.sum(), 1):.1%})"
+            f"    {found:5d} ({found / wrong.sum():.1%})"
         )
 
 

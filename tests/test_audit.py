@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.audit import main, shortfall
-from tests.test_biometry import ellipse, table_of
+from common.audit import describe_splits, main, shortfall
+from tests.conftest import ellipse, files_in, table_of
 
 # Nine annotations of which five are plausible; in the fifth, OFD is the shorter one.
 ROWS = [
@@ -21,6 +21,25 @@ ROWS = [
     ellipse(turn=210, short=20, angle=10, apart=(0, 80)),
 ]
 NAMES = ["000_HC.png", "000_2HC.png", *(f"00{i}_HC.png" for i in range(1, 7)), "006_2HC.png"]
+
+
+def test_splits_are_described_in_two_or_three_lines():
+    names = ["001_HC.png", "002_HC.png", "001_2HC.png", "003_HC.png", "002_3HC.png", "004_HC.png"]
+    rows = [ellipse(), ellipse(80, 100), ellipse(angle=20), ellipse(), ellipse(short=20), ellipse()]
+    table = table_of(*rows, names=names)
+    splits = {"train": table[:2], "val": table[2:4], "test": table[4:]}
+    assert describe_splits(splits).splitlines() == [
+        "Loaded 6 images",
+        "Train: 2 | Val: 2 | Test: 2",
+        "Audit: 4 of 6 annotations plausible, 1 of 2 in test; OFD shorter than BPD in 1; "
+        "subjects of training in 1 of 2 val and 1 of 2 test images",
+    ]
+    assert describe_splits({"all": table}).splitlines() == [
+        "Loaded 6 images",
+        "Audit: 4 of 6 annotations plausible; OFD shorter than BPD in 1",
+    ]
+    splits["train"] = splits["train"].replace("001_HC.png", "head.png")
+    assert describe_splits(splits).endswith("; OFD shorter than BPD in 1")
 
 
 @pytest.fixture
@@ -84,12 +103,12 @@ def test_the_least_plausible_are_drawn_first(data, monkeypatch):
 
 def test_one_row_is_enough_and_nothing_is_written_unasked(data, tmp_path, capsys):
     table_of(ROWS[0], names=["004_HC.png"]).to_csv("ground_truth.csv", index=False)
-    before = sorted(tmp_path.iterdir())
+    before = files_in(tmp_path)
     main(data)
     printed = capsys.readouterr().out
     assert "Audit: 1 of 1 annotations plausible" in printed
     assert "in test" not in printed
-    assert sorted(tmp_path.iterdir()) == before
+    assert files_in(tmp_path) == before
 
 
 @pytest.mark.parametrize(
@@ -97,14 +116,17 @@ def test_one_row_is_enough_and_nothing_is_written_unasked(data, tmp_path, capsys
     [
         (["--csv_path", "no.csv"], "no.csv: no such ground-truth file"),
         (["--image_folder_path", "no"], "no: no such image folder"),
-        (["--csv_save_path", "ground_truth.csv"], "ground_truth.csv: two of the files"),
+        (["--csv_save_path", "ground_truth.csv"], "ground_truth.csv: csv_path and csv_save_path"),
         (["--csv_save_path", "no/audit.csv"], "no/audit.csv: the folder no"),
         (["--plot_save_path", "audit.doc"], "audit.doc: no picture format"),
         (["--plot_save_path", "images"], "images: is a folder"),
+        (["--plot_save_path", "images/000_HC.png"], "images/000_HC.png: is one of the images"),
     ],
 )
-def test_bad_arguments(arguments, message, data, capsys):
+def test_bad_arguments(arguments, message, data, tmp_path, capsys):
+    before = files_in(tmp_path)
     with pytest.raises(SystemExit) as stopped:
         main([*data, *arguments])
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+    assert files_in(tmp_path) == before

@@ -33,7 +33,7 @@ def test_landmarks_move_with_the_pixels_they_mark():
     batch = 64
     landmarks = torch.tensor([[128.0, 60.0], [120.0, 200.0], [55.0, 120.0], [205.0, 140.0]])
     landmarks = landmarks + 20 * (torch.rand(batch, 4, 2, generator=generator(1)) - 0.5)
-    dots = gaussian_heatmaps(landmarks, sigma=1.5).amax(dim=1, keepdim=True)
+    dots = gaussian_heatmaps(landmarks, (256, 256), sigma=1.5).amax(dim=1, keepdim=True)
     images, moved = augment(dots.expand(-1, 3, -1, -1), landmarks, generator(2))
     distance = (find_dots(images, moved) - moved).norm(dim=-1)
     assert distance.max() < 1
@@ -42,57 +42,59 @@ def test_landmarks_move_with_the_pixels_they_mark():
 
 def test_a_flip_exchanges_the_bpd_ends_and_keeps_sides():
     # One light in the left half: after a flip it is in the right half.
-    images = torch.zeros(400, 1, 256, 256)
-    images[:, :, 64:192, 0:100] = 1
-    landmarks = torch.tensor([[128.0, 40.0], [128.0, 215.0], [40.0, 128.0], [215.0, 128.0]])
+    images = torch.zeros(400, 1, 64, 64)
+    images[:, :, 16:48, :25] = 1
+    landmarks = torch.tensor([[32.0, 10.0], [32.0, 54.0], [10.0, 32.0], [50.0, 32.0]])
     images, moved = augment(images, landmarks.expand(400, 4, 2), generator())
-    flipped = images[..., 128:].sum(dim=(1, 2, 3)) > images[..., :128].sum(dim=(1, 2, 3))
+    flipped = images[..., 32:].sum(dim=(1, 2, 3)) > images[..., :32].sum(dim=(1, 2, 3))
     assert 0.4 < flipped.float().mean() < 0.6  # p = 0.5: 0.4 and 0.6 are four sigma off
     # BPD-1 stays the left end, OFD-1 the upper end, flipped or not …
     assert (moved[:, 2, 0] < moved[:, 3, 0]).all()
     assert (moved[:, 0, 1] < moved[:, 1, 1]).all()
-    # … and of a flipped image, BPD-1 is what was 215 from the left: now 40.
-    assert moved[flipped, 2, 0].mean().item() == pytest.approx(40, abs=3)
+    # … and of a flipped image, BPD-1 is what was 50 from the left: now 63 − 50.
+    assert moved[~flipped, 2, 0].mean().item() == pytest.approx(10, abs=1)
+    assert moved[flipped, 2, 0].mean().item() == pytest.approx(13, abs=1)
 
 
 def test_rotation_is_uniform_within_15_degrees_about_the_centre():
-    landmarks = torch.tensor([[CENTER, 20.0], [CENTER, 235.0], [20.0, CENTER], [235.0, CENTER]])
-    _, moved = augment(torch.zeros(400, 1, 256, 256), landmarks.expand(400, 4, 2), generator())
+    x, y = 127.5, 31.5
+    landmarks = torch.tensor([[x, 5.0], [x, 58.0], [20.0, y], [235.0, y]])
+    _, moved = augment(torch.zeros(400, 1, 64, 256), landmarks.expand(400, 4, 2), generator())
     across = moved[:, 3] - moved[:, 2]
     degrees = torch.rad2deg(torch.atan2(across[:, 1], across[:, 0]))
     assert degrees.abs().max() < 15 + 3  # the elastic field tilts a little more
     assert degrees.abs().max() > 14
     assert degrees.mean().abs() < 1
-    assert degrees.std().item() == pytest.approx(30 / math.sqrt(12), rel=0.1)  # uniform
+    assert degrees.std().item() == pytest.approx(30 / math.sqrt(12), rel=0.07)  # uniform
     middle = (moved[:, 0] + moved[:, 1]) / 2
-    assert (middle.mean(dim=0) - CENTER).abs().max() < 0.5
+    assert middle.mean(dim=0).tolist() == pytest.approx([x, y], abs=0.5)
 
 
 def test_elastic_field_has_the_size_of_simards():
     # Smoothing white noise of variance 1/3 with a 2-D Gaussian leaves the variance
     # (1/3) / (4πσ²); times alpha 50 at σ = 5 that is a standard deviation of 1.629 px. At the
     # centre neither flip (up to a sign) nor rotation moves a point: what is left is the field.
-    landmarks = torch.full((400, 4, 2), CENTER)
-    _, moved = augment(torch.zeros(400, 1, 256, 256), landmarks, generator())
+    center = torch.full((400, 4, 2), 31.5)
+    _, moved = augment(torch.zeros(400, 1, 64, 64), center, generator())
     expected = 50 * math.sqrt(1 / 3) / (5 * math.sqrt(4 * math.pi))
-    assert (moved[:, 0] - CENTER).std().item() == pytest.approx(expected, rel=0.08)
+    assert (moved - center)[:, 0].std().item() == pytest.approx(expected, rel=0.08)
 
 
 def test_brightness_and_contrast_stay_within_a_fifth():
     # A flat picture has no contrast: its brightness factor is all that shows.
-    flat = torch.full((400, 1, 256, 256), 0.5)
-    images, _ = augment(flat, torch.full((400, 4, 2), CENTER), generator())
-    middle = images[:, :, 100:156, 100:156].mean(dim=(1, 2, 3)) / 0.5
+    flat, landmarks = torch.full((400, 1, 128, 128), 0.5), torch.full((400, 4, 2), 63.5)
+    images, _ = augment(flat, landmarks, generator())
+    middle = images[:, :, 36:92, 36:92].mean(dim=(1, 2, 3)) / 0.5
     assert middle.min() > 0.8 - 0.005
     assert middle.max() < 1.2 + 0.005
     assert middle.std().item() == pytest.approx(0.4 / math.sqrt(12), rel=0.15)  # uniform
 
     # Two tones about the mean 0.5: their difference shows brightness times contrast.
-    images = torch.full((400, 1, 256, 256), 0.4)
-    images[:, :, 128:] = 0.6
-    images, _ = augment(images, torch.full((400, 4, 2), CENTER), generator())
-    upper = images[:, :, 40:80, 110:146].mean(dim=(1, 2, 3))
-    lower = images[:, :, 176:216, 110:146].mean(dim=(1, 2, 3))
+    images = torch.full((400, 1, 128, 128), 0.4)
+    images[:, :, 64:] = 0.6
+    images, _ = augment(images, landmarks, generator())
+    upper = images[:, :, 20:40, 50:78].mean(dim=(1, 2, 3))
+    lower = images[:, :, 88:108, 50:78].mean(dim=(1, 2, 3))
     contrast = (lower - upper) / (lower + upper) / 0.2
     assert contrast.min() > 0.8 - 0.03
     assert contrast.max() < 1.2 + 0.03

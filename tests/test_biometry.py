@@ -1,33 +1,10 @@
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from common.biometry import (
-    audit_annotations,
-    audit_line,
-    diameters,
-    images_of_training_subjects,
-    normalised_errors,
-)
-from common.dataset import COLUMNS
-
-
-def ellipse(long=100.0, short=80.0, turn=30.0, center=(300, 200), angle=90.0, apart=(0, 0)):
-    """The ends of two diameters of these lengths: [4, 2]. BPD's midpoint lies `apart`."""
-    first, second = math.radians(turn), math.radians(turn + angle)
-    ofd = long / 2 * np.array([math.cos(first), math.sin(first)])
-    bpd = short / 2 * np.array([math.cos(second), math.sin(second)])
-    center, other = np.array(center), np.array(center) + apart
-    return np.array([center - ofd, center + ofd, other - bpd, other + bpd])
-
-
-def table_of(*landmarks, names=None):
-    names = names or [f"{i:03d}_HC.png" for i in range(len(landmarks))]
-    return pd.DataFrame(
-        [[name, *np.ravel(row)] for name, row in zip(names, landmarks)], columns=list(COLUMNS)
-    )
+from common.biometry import diameters, measure_axes, normalised_errors
+from tests.conftest import ellipse
 
 
 def test_diameters_of_an_ellipse_are_its_axes():
@@ -35,13 +12,13 @@ def test_diameters_of_an_ellipse_are_its_axes():
     assert lengths == pytest.approx(np.array([[100, 80], [250, 190]]))
 
 
-def test_audit_of_an_ellipse():
-    audit = audit_annotations(table_of(ellipse(100, 80, turn=17))).iloc[0]
-    assert audit["angle"] == pytest.approx(90)
-    assert audit["midpoint_distance"] == pytest.approx(0, abs=1e-12)
-    assert audit["ratio"] == pytest.approx(0.8)
-    assert (audit["ofd_px"], audit["bpd_px"]) == (pytest.approx(100), pytest.approx(80))
-    assert audit["plausible"]
+def test_measures_of_an_ellipse():
+    measures = measure_axes(ellipse(100, 80, turn=17)[None]).iloc[0]
+    assert measures["angle"] == pytest.approx(90)
+    assert measures["midpoint_distance"] == pytest.approx(0, abs=1e-12)
+    assert measures["ratio"] == pytest.approx(0.8)
+    assert (measures["ofd_px"], measures["bpd_px"]) == (pytest.approx(100), pytest.approx(80))
+    assert measures["plausible"]
 
 
 @pytest.mark.parametrize(
@@ -62,19 +39,19 @@ def test_audit_of_an_ellipse():
     ],
 )
 def test_limits_of_plausibility(options, plausible):
-    assert audit_annotations(table_of(ellipse(**options)))["plausible"].tolist() == [plausible]
+    assert measure_axes(ellipse(**options)[None])["plausible"].tolist() == [plausible]
 
 
 @pytest.mark.parametrize("options", [{"short": 0}, {"long": 0}, {"long": 0, "short": 0}])
 def test_a_diameter_of_no_length_is_not_plausible(options):
-    audit = audit_annotations(table_of(ellipse(**options)))
-    assert audit["plausible"].tolist() == [False]
-    assert audit["angle"].isna().all()
+    measures = measure_axes(ellipse(**options)[None])
+    assert measures["plausible"].tolist() == [False]
+    assert measures["angle"].isna().all()
 
 
-def test_measures_keep_the_index_of_the_table():
-    table = table_of(ellipse(), ellipse(short=10), ellipse()).iloc[[2, 1]]
-    assert audit_annotations(table)["plausible"].to_dict() == {2: True, 1: False}
+def test_measures_have_the_index_that_they_are_given():
+    measures = measure_axes(np.array([ellipse(), ellipse(short=10)]), index=[2, 1])
+    assert measures["plausible"].to_dict() == {2: True, 1: False}
 
 
 def test_normalised_error():
@@ -96,24 +73,3 @@ def test_normalised_error_of_no_length_is_unknown():
     error = normalised_errors(true + 1, true)[0]
     assert error[0] == pytest.approx(math.sqrt(2) / 100)
     assert math.isnan(error[1])
-
-
-def test_audit_line():
-    names = ["001_HC.png", "002_HC.png", "001_2HC.png", "003_HC.png", "002_3HC.png", "004_HC.png"]
-    rows = [ellipse(), ellipse(80, 100), ellipse(angle=20), ellipse(), ellipse(short=20), ellipse()]
-    table = table_of(*rows, names=names)
-    parts = {"train": table.iloc[:2], "val": table.iloc[2:4], "test": table.iloc[4:]}
-    seen = images_of_training_subjects(parts)
-    assert {name: part.tolist() for name, part in seen.items()} == {
-        "val": [True, False],
-        "test": [True, False],
-    }
-    assert audit_line(parts) == (
-        "Audit: 4 of 6 annotations plausible, 1 of 2 in test; OFD shorter than BPD in 1; "
-        "subjects of training in 1 of 2 val and 1 of 2 test images"
-    )
-    assert audit_line({"all": table}) == (
-        "Audit: 4 of 6 annotations plausible; OFD shorter than BPD in 1"
-    )
-    parts["train"] = parts["train"].replace("001_HC.png", "head.png")
-    assert images_of_training_subjects(parts) == {}

@@ -1,13 +1,19 @@
+"""The two tools: what compare_confidence measures, and what both say of bad arguments."""
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from common.ground_truth import read_ground_truth, split_ground_truth
 from common.heatmaps import gaussian_heatmaps
+from common.models import ResNetUNet
+from tests import benchmark, compare_confidence
 from tests.compare_confidence import auroc, lead, narrowness
 
 
 def gaussian(x, y, sigma=10.0):
-    return gaussian_heatmaps(torch.tensor([[x, y]] * 4), sigma=sigma)
+    return gaussian_heatmaps(torch.tensor([[x, y]] * 4), (256, 256), sigma)
 
 
 def test_narrowness_is_that_of_a_gaussian():
@@ -25,7 +31,8 @@ def test_lead_over_a_second_mode():
     assert (lead(one[None]) > 0.985).all()
 
 
-def test_auroc():
+def test_auroc(monkeypatch):
+    monkeypatch.setattr(compare_confidence, "RESAMPLES", 100)
     wrong = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, 1, 0, 0]], dtype=bool)
     assert auroc(1.0 - wrong, wrong) == (1, 1, 1)
     assert auroc(wrong.astype(float), wrong) == (0, 0, 0)
@@ -34,3 +41,40 @@ def test_auroc():
     # Wrong are ranks 0, 6 and 9 of 12: of the 27 pairs with a right one, 9 + 4 + 2 are in order.
     assert value == pytest.approx(15 / 27)
     assert low <= value <= high
+
+
+def refusal(main, arguments, capsys):
+    """The one line that a tool ends with."""
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_no_plausible_validation_image(samples, weights, tmp_path, capsys):
+    table = pd.read_csv(samples / "ground_truth.csv")
+    table["ofd_2_x"], table["ofd_2_y"] = table["bpd_1_x"], table["bpd_1_y"]
+    table.to_csv(tmp_path / "askew.csv", index=False)
+    arguments = ["--csv_path", str(tmp_path / "askew.csv"), "--image_folder_path"]
+    arguments += [str(samples / "images"), "--model_path", str(weights[ResNetUNet])]
+    line = refusal(compare_confidence.main, arguments, capsys)
+    assert line.endswith("askew.csv: no validation image has a plausible annotation")
+
+
+def test_a_checkpoint_that_was_trained_on_validation_images(
+    data_arguments, weights, tmp_path, capsys
+):
+    val = split_ground_truth(read_ground_truth(data_arguments[1]))["val"]
+    state_dict = torch.load(weights[ResNetUNet], weights_only=True)
+    checkpoint = {"model_state_dict": state_dict, "train_images": val["image_name"].tolist()}
+    torch.save(checkpoint, tmp_path / "checkpoint.pth")
+    arguments = [*data_arguments, "--model_path", str(tmp_path / "checkpoint.pth")]
+    line = refusal(compare_confidence.main, arguments, capsys)
+    assert "was trained on 1 of the 1 images that are in validation now" in line
+
+
+@pytest.mark.parametrize("half", [slice(0, 2), slice(2, 4)])
+def test_the_benchmark_wants_both_paths_or_neither(half, data_arguments, capsys):
+    line = refusal(benchmark.main, data_arguments[half], capsys)
+    assert line.endswith("--csv_path and --image_folder_path go together")

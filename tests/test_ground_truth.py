@@ -1,21 +1,22 @@
+import gzip
 import hashlib
+import io
+import re
+import zipfile
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from common import UserError
-from common.dataset import (
+from common.ground_truth import (
     COLUMNS,
     find_subjects,
-    load_images,
+    landmark_values,
     read_ground_truth,
     split_ground_truth,
+    subjects_in_training,
 )
-from common.heatmaps import gaussian_heatmaps
-from tests.benchmark import PlainDataset
 
 HEADER = "image_name,ofd_1_x,ofd_1_y,ofd_2_x,ofd_2_y,bpd_1_x,bpd_1_y,bpd_2_x,bpd_2_y"
 ROW = "a.png,1,2,3,4,5,6,7,8"
@@ -29,29 +30,28 @@ SPLIT_SHA256 = {
 }
 
 
-def write_csv(folder, text):
-    path = folder / "ground_truth.csv"
+def write_csv(folder, text, name="ground_truth.csv"):
+    path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return str(path)
 
 
-def table_of(names, landmarks):
-    """A ground truth in which every image has the same landmarks (eight numbers)."""
-    return pd.DataFrame([[name, *map(float, landmarks)] for name in names], columns=list(COLUMNS))
+def sizes(splits):
+    return {name: len(split) for name, split in splits.items()}
 
 
 def test_split_is_the_reports():
-    table = pd.DataFrame({"row": range(622)})
-    parts = dict(zip(("train", "val", "test"), split_ground_truth(table)))
-    assert [len(part) for part in parts.values()] == [497, 62, 63]
-    assert parts["test"]["row"].tolist()[:6] == [247, 577, 585, 353, 383, 213]
-    for name, part in parts.items():
-        joined = ",".join(map(str, part["row"]))
+    splits = split_ground_truth(pd.DataFrame({"row": range(622)}))
+    assert sizes(splits) == {"train": 497, "val": 62, "test": 63}
+    assert splits["test"]["row"].tolist()[:6] == [247, 577, 585, 353, 383, 213]
+    for name, split in splits.items():
+        joined = ",".join(map(str, split["row"]))
         assert hashlib.sha256(joined.encode()).hexdigest() == SPLIT_SHA256[name]
 
 
 def test_split_needs_six_rows():
-    assert [len(part) for part in split_ground_truth(pd.DataFrame({"row": range(6)}))] == [4, 1, 1]
+    splits = split_ground_truth(pd.DataFrame({"row": range(6)}))
+    assert sizes(splits) == {"train": 4, "val": 1, "test": 1}
     with pytest.raises(UserError, match="5 rows"):
         split_ground_truth(pd.DataFrame({"row": range(5)}))
 
@@ -75,6 +75,12 @@ def subjects_table(names, subjects=None):
         (["010_HC.png", "010_2HC.png"], ["A", "B"], ["A", "B"]),
         (["010_HC.png", "010_2HC.png"], ["", ""], ["010", "010"]),
         (["x.png", "y.png"], ["A", ""], None),
+        # What stands for "not known" would make one person of strangers.
+        (["x.png", "y.png"], ["NA", "NA"], None),
+        (["x.png", "y.png"], ["unknown", "A"], None),
+        (["x.png", "y.png"], ["N/A", "nan"], None),
+        (["010_HC.png", "011_HC.png"], ["Unknown", "Unknown"], ["010", "011"]),
+        (["x.png", "y.png"], ["Nadia", "0"], ["Nadia", "0"]),
     ],
 )
 def test_subjects(names, subjects, expected):
@@ -86,24 +92,45 @@ def test_split_by_subject_keeps_a_subject_together():
     # 100 subjects with one to four images each, in an order of no meaning
     owners = np.random.default_rng(0).permutation([i for i in range(100) for _ in range(i % 4 + 1)])
     table = subjects_table([f"{i}.png" for i in range(len(owners))], [f"P{i:03d}" for i in owners])
-    parts = split_ground_truth(table, by_subject=True)
-    sides = [set(part["SubjectID"]) for part in parts]
-    assert [len(side) for side in sides] == [80, 10, 10]
-    assert set.union(*sides) == set(table["SubjectID"])  # 100: so no two sides have one in common
-    assert sorted(row for part in parts for row in part.index) == list(range(len(table)))
-    for part, again in zip(parts, split_ground_truth(table, by_subject=True)):
-        assert part.equals(again)
+    splits = split_ground_truth(table, "subject")
+    subjects = [set(split["SubjectID"]) for split in splits.values()]
+    assert [len(each) for each in subjects] == [80, 10, 10]
+    assert set.union(*subjects) == set(table["SubjectID"])  # 100: so no two have one in common
+    assert sorted(pd.concat(splits.values()).index) == list(range(len(table)))
+    assert not any(seen.any() for seen in subjects_in_training(splits).values())
+    for name, again in split_ground_truth(table, "subject").items():
+        assert splits[name].equals(again)
 
 
 def test_split_by_subject_needs_to_know_six_subjects():
     names = [f"{i}_HC.png" for i in range(5)]
     with pytest.raises(UserError, match="5 subjects"):
-        split_ground_truth(subjects_table([*names, "4_2HC.png"]), by_subject=True)
-    parts = split_ground_truth(subjects_table([*names, "5_2HC.png"]), by_subject=True)
-    assert [len(part) for part in parts] == [4, 1, 1]
+        split_ground_truth(subjects_table([*names, "4_2HC.png"]), "subject")
+    splits = split_ground_truth(subjects_table([*names, "5_2HC.png"]), "subject")
+    assert sizes(splits) == {"train": 4, "val": 1, "test": 1}
     with pytest.raises(UserError, match="nothing says who is on each image") as raised:
-        split_ground_truth(subjects_table([*names, "head.png"]), by_subject=True)
+        split_ground_truth(subjects_table([*names, "head.png"]), "subject")
     assert "\n" not in str(raised.value)
+
+
+def test_subjects_in_training():
+    names = ["001_HC.png", "002_HC.png", "001_2HC.png", "003_HC.png", "002_3HC.png", "004_HC.png"]
+    table = subjects_table(names)
+    splits = {"train": table[:2], "val": table[2:4], "test": table[4:]}
+    seen = subjects_in_training(splits)
+    assert {name: rows.to_dict() for name, rows in seen.items()} == {
+        "val": {2: True, 3: False},
+        "test": {4: True, 5: False},
+    }
+    assert subjects_in_training({"all": table}) == {}
+    splits["train"] = splits["train"].replace("001_HC.png", "head.png")
+    assert subjects_in_training(splits) == {}
+
+
+def test_landmark_values_are_in_the_order_of_landmarks_and_columns():
+    table = pd.DataFrame([["a.png", *VALUES]], columns=list(COLUMNS))[list(reversed(COLUMNS))]
+    assert landmark_values(table, "x", "y").tolist() == [[[1, 2], [3, 4], [5, 6], [7, 8]]]
+    assert landmark_values(table, "y").tolist() == [[[2], [4], [6], [8]]]
 
 
 @pytest.mark.parametrize(
@@ -111,18 +138,36 @@ def test_split_by_subject_needs_to_know_six_subjects():
     [
         f"{HEADER}\n{ROW}\n",
         f"{HEADER}\r\n{ROW}\r\n",
-        f"\ufeff{HEADER}\n{ROW}\n",
+        f"\ufeff{HEADER}\r\n{ROW}\r\n",
+        f"{HEADER}\n\n{ROW}\n\n",
         f"{HEADER}\na.png,1.0,2.0,3.0,4.0,5.0,6.0,7.0,8.0",
+        re.sub(r"([^,\n]+)", r'"\1"', f"{HEADER}\n{ROW}\n"),
         f"{HEADER},gestation\n{ROW},20w3d\n",
         "bpd_2_y,bpd_2_x,bpd_1_y,bpd_1_x,id,ofd_2_y,ofd_2_x,ofd_1_y,ofd_1_x,image_name\n"
         "8,7,6,5,x,4,3,2,1,a.png\n",
+        # By position, this would exchange OFD and BPD.
+        "Image_Name,BPD_1_X,BPD_1_Y,BPD_2_X,BPD_2_Y,OFD_1_X,OFD_1_Y,OFD_2_X,OFD_2_Y\n"
+        "a.png,5,6,7,8,1,2,3,4\n",
+        f"Image Name, OFD-1 X,ofd1_y,OFD 2_x,Ofd-2-Y,BPD 1 X,bpd1y,BPD_2_X ,bpd-2-y\n{ROW}\n",
+        f"{HEADER}\n{ROW}\n".replace(",", ", "),
     ],
-    ids=["plain", "CRLF", "byte-order mark", "floats", "further column", "another order"],
+    ids=[
+        *("plain", "CRLF", "byte-order mark", "blank lines", "floats", "quotes"),
+        *("further column", "another order", "another case", "hyphens", "spaces"),
+    ],
 )
-def test_columns_are_found_by_name(tmp_path, text):
+def test_columns_are_found_by_name(tmp_path, capsys, text):
     table = read_ground_truth(write_csv(tmp_path, text))
     assert table.columns.tolist() == HEADER.split(",")
     assert table.to_numpy().tolist() == [["a.png", *VALUES]]
+    assert capsys.readouterr().out == ""
+
+
+def test_names_may_be_odd(tmp_path):
+    names = ["sub/a b.png", "Kopf (1) [ä].png", "a,b.png", "1.png", "NA", "$x$.png"]
+    rows = "".join(f'"{name}",1,2,3,4,5,6,7,8\n' for name in names)
+    table = read_ground_truth(write_csv(tmp_path, f"{HEADER}\n{rows}"))
+    assert table["image_name"].tolist() == names
 
 
 def test_scale_and_subject_are_kept(tmp_path):
@@ -131,15 +176,14 @@ def test_scale_and_subject_are_kept(tmp_path):
     assert table.columns.tolist() == [*HEADER.split(","), "px_to_mm_rate", "SubjectID"]
     assert table["SubjectID"].tolist() == ["007", "P"]
     assert table["px_to_mm_rate"].tolist() == [0.125, pytest.approx(np.nan, nan_ok=True)]
-    with pytest.raises(UserError, match="more than one column named SubjectID"):
-        read_ground_truth(write_csv(tmp_path, f"{HEADER},SubjectID,SubjectID\n{ROW},1,2\n"))
+    renamed = text.replace("SubjectID", "subject id").replace("px_to_mm_rate", "PX to MM-rate")
+    assert table.equals(read_ground_truth(write_csv(tmp_path, renamed)))
 
 
-@pytest.mark.parametrize("header", ["file,a,b,c,d,e,f,g,h\n", ""], ids=["other names", "no header"])
-def test_unknown_columns_are_read_by_position(tmp_path, capsys, header):
-    table = read_ground_truth(write_csv(tmp_path, f"{header}{ROW}\nb.png,8,7,6,5,4,3,2,1\n"))
+def test_a_file_without_a_header_is_read_by_position(tmp_path, capsys):
+    table = read_ground_truth(write_csv(tmp_path, f"{ROW}\nb.png,8,7,6,5,4,3,2,1\n"))
     assert table.to_numpy().tolist() == [["a.png", *VALUES], ["b.png", *VALUES[::-1]]]
-    assert "read by position" in capsys.readouterr().out
+    assert "no header, read by position" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -148,35 +192,86 @@ def test_unknown_columns_are_read_by_position(tmp_path, capsys, header):
         ("", "empty"),
         (HEADER, "no rows"),
         ("a,b\n1,2\n", "none of the columns"),
-        ("file,a,b,c,d,e,f,g,h\na.png,1,2,3,4,5,6,7,left\n", "none of the columns"),
+        (f"file,a,b,c,d,e,f,g,h\n{ROW}\n", "none of the columns"),
         (f"{HEADER}\n{ROW},9\n", "not a CSV"),
-        (f"{HEADER.replace('bpd_2_y', 'bpd2y')}\n{ROW}\n", "no column named bpd_2_y"),
-        (f"{HEADER},ofd_1_x\n{ROW},1\n", "more than one column named ofd_1_x"),
+        (f"{HEADER.replace('bpd_2_y', 'bpd_2_z')}\n{ROW}\n", "no column named bpd_2_y"),
+        (f"{HEADER},OFD 1 X\n{ROW},1\n", "more than one column named ofd_1_x"),
+        (f"{HEADER},SubjectID,Subject_ID\n{ROW},1,2\n", "more than one column named SubjectID"),
+        # Not a header, or this row would be left out without a word.
+        ("a.png,1,2,3,4,5,6,7,left\nb.png,1,2,3,4,5,6,7,8\n", "row 1: a.png: bpd_2_y is 'left'"),
         (f"{HEADER}\na.png,1,2,3,4,5,6,7,left\n", "row 1: a.png: bpd_2_y is 'left'"),
         (f"{HEADER}\na.png,1,2,3,4,5,6,7\n", "row 1: a.png: bpd_2_y"),
         (f"{HEADER}\n{ROW}\nb.png,nan,2,3,4,5,6,7,8\n", "row 2: b.png: ofd_1_x is 'nan'"),
         (f"{HEADER}\na.png,1,inf,3,4,5,6,7,8\n", "ofd_1_y is 'inf'"),
-        (f"{HEADER}\na.png,1,-2,3,4,5,6,7,8\n", "ofd_1_y is '-2', below 0"),
+        (f"{HEADER}\na.png,1,-2,3,4,5,6,7,8\n", "ofd_1_y is '-2', not a number from 0"),
+        (f"{HEADER},px_to_mm_rate\n{ROW},0\n", "px_to_mm_rate is '0', not a number above 0"),
         (f"{HEADER}\n{ROW}\n{ROW}\n", "row 2: a.png: the name stands in an earlier row"),
-        (f"{HEADER}\n../a.png,1,2,3,4,5,6,7,8\n", "leads out of the image folder"),
+        (f"{HEADER}\n{ROW}\n./{ROW}\n", "row 2: ./a.png: the name stands in an earlier row"),
+        (f"{HEADER}\ns/{ROW}\ns//./{ROW}\n", "row 2: s//./a.png: the name stands in an earlier"),
+        (f"{HEADER}\n../{ROW}\n", "leads out of the image folder"),
+        (f"{HEADER}\n/{ROW}\n", "leads out of the image folder"),
         (f"{HEADER}\n,1,2,3,4,5,6,7,8\n", "row 1: no image name"),
         (
             "ofd_1_x,ofd_1_y,ofd_2_x,ofd_2_y,bpd_1_x,bpd_1_y,bpd_2_x,bpd_2_y,image_name\n1,2\n",
             "no image name",
         ),
         (b"\x89PNG\r\n\x1a\n\x00\xff\xfe", "not a CSV"),
+        (f"{HEADER}\n{ROW}\n".replace(",", "\t"), "separated by tabs"),
+        (f"{HEADER}\n{ROW}\n".replace(",", ";"), "separated by semicolons"),
+        # as a German spreadsheet writes 1.5 and 2.5
+        (f"{HEADER}\n{ROW}\n".replace(",", ";").replace("1;2", "1,5;2,5"), "semicolons"),
+        (f"{HEADER}\n{ROW}\n".encode("utf-16"), "UTF-16"),
+        (f"{HEADER}\nä{ROW}\n".encode("latin-1"), "not UTF-8"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path, text, message):
     path = write_csv(tmp_path, text)
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
         read_ground_truth(path)
-    assert path in str(caught.value)
+    assert str(caught.value).startswith(path)
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere\.csv: no such"):
-        read_ground_truth(str(tmp_path / "nowhere.csv"))
+def test_a_ground_truth_is_a_local_file_as_it_is(tmp_path):
+    """pandas by itself would unpack the archives and fetch the URL."""
+    text = f"{HEADER}\n{ROW}\n"
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("ground_truth.csv", text)
+    url = (tmp_path / "ground_truth.csv").as_uri()
+    write_csv(tmp_path, text)
+    for path in (
+        write_csv(tmp_path, gzip.compress(text.encode()), "a.csv.gz"),
+        write_csv(tmp_path, gzip.compress(text.encode()), "b.csv"),
+        write_csv(tmp_path, archive.getvalue(), "c.zip"),
+        str(tmp_path / "nowhere.csv"),
+        str(tmp_path),
+        url,
+        "https://localhost:1/ground_truth.csv",
+    ):
+        with pytest.raises(UserError) as caught:
+            read_ground_truth(path)
+        assert str(caught.value).startswith(path)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        f"\x1b[31m{ROW}",  # ESC: red, until the next change
+        f"\x9b31m{ROW}",  # the same in one character
+        ROW.replace("a.png", '"a\n.png"'),
+        f"a\x07{ROW}",
+        f"\x7f{ROW}",
+        f"../\x1b[31m{ROW}",
+        f"\x1b[31m{ROW}".replace(",8", ",left"),  # the other problem of the row names it too
+        ROW.replace(",8", ",\x1b[31m8"),
+    ],
+)
+def test_control_characters_do_not_reach_the_terminal(tmp_path, row):
+    with pytest.raises(UserError) as caught:
+        read_ground_truth(write_csv(tmp_path, f"{HEADER}\n{row}\n"))
+    text = str(caught.value).replace("\n  row 1: ", "row 1: ")  # one line for each problem
+    assert "row 1: " in text
+    assert re.findall(r"[\x00-\x1f\x7f-\x9f]", text) == []
 
 
 def test_all_problems_are_told_at_once(tmp_path):
@@ -187,97 +282,3 @@ def test_all_problems_are_told_at_once(tmp_path):
     assert "23 problems" in lines[0]
     assert len(lines) == 1 + 20 + 1
     assert "and 3 more" in lines[-1]
-
-
-def test_images_are_rgb_in_0_to_1_and_landmarks_scale(tmp_path):
-    # OpenCV writes BGR: this picture is pure red above and black below.
-    picture = np.zeros((100, 400, 3), np.uint8)
-    picture[:50, :, 2] = 255
-    cv2.imwrite(str(tmp_path / "a.png"), picture)
-    data = load_images(table_of(["a.png"], [200, 25, 0, 0, 399, 99, 100, 50]), str(tmp_path))
-    images, landmarks = data.batch(slice(0, 1))
-    assert images.shape == (1, 3, 256, 256)
-    assert images.dtype == torch.float32
-    assert images[0, :, 0, 0].tolist() == [1, 0, 0]
-    assert images[0, :, 255, 255].tolist() == [0, 0, 0]
-    # x · 256/400 and y · 256/100, by hand
-    expected = [[128, 64], [0, 0], [255.36, 253.44], [64, 128]]
-    torch.testing.assert_close(landmarks[0], torch.tensor(expected), rtol=0, atol=1e-4)
-
-
-def test_grey_images_are_kept_in_one_channel_in_the_tables_order(tmp_path):
-    names = [f"{value}.png" for value in (200, 0, 51)]
-    for name in names:
-        cv2.imwrite(str(tmp_path / name), np.full((30, 40), int(name[:-4]), np.uint8))
-    data = load_images(table_of(names, VALUES), str(tmp_path))
-    assert data.images.shape == (3, 1, 256, 256)
-    assert data.images.dtype == torch.uint8
-    images, _ = data.batch(torch.tensor([2, 0]))
-    assert images.shape == (2, 3, 256, 256)
-    assert images.amax(dim=(1, 2, 3)).tolist() == pytest.approx([0.2, 200 / 255])
-    assert images.amin(dim=(1, 2, 3)).tolist() == pytest.approx([0.2, 200 / 255])
-
-
-def test_grey_and_coloured_images_can_be_mixed(tmp_path):
-    cv2.imwrite(str(tmp_path / "grey.png"), np.full((30, 40), 51, np.uint8))
-    cv2.imwrite(str(tmp_path / "blue.png"), np.full((30, 40, 3), (255, 0, 0), np.uint8))
-    data = load_images(table_of(["grey.png", "blue.png"], VALUES), str(tmp_path))
-    images, _ = data.batch(slice(0, 2))
-    assert images[0, :, 7, 7].tolist() == pytest.approx([0.2, 0.2, 0.2])
-    assert images[1, :, 7, 7].tolist() == [0, 0, 1]
-
-
-def test_resizing_is_bilinear(tmp_path):
-    # Halving a picture bilinearly averages 2×2 blocks: columns 0, 100, 0, 100, … become 50.
-    picture = np.zeros((512, 512), np.uint8)
-    picture[:, 1::2] = 100
-    cv2.imwrite(str(tmp_path / "a.png"), picture)
-    data = load_images(table_of(["a.png"], VALUES), str(tmp_path))
-    assert (data.images == 50).all()
-
-
-def test_missing_broken_and_mismatched_images_are_all_named(tmp_path):
-    cv2.imwrite(str(tmp_path / "small.png"), np.zeros((6, 8), np.uint8))
-    (tmp_path / "text.png").write_text("no image")
-    (tmp_path / "empty.png").touch()
-    names = ["missing.png", "text.png", "empty.png", "small.png"]
-    with pytest.raises(UserError) as caught:
-        load_images(table_of(names, [1, 2, 3, 4, 5, 5, 8, 5]), str(tmp_path))
-    lines = str(caught.value).splitlines()
-    assert "row 1: missing.png: no such image" in lines[1]
-    assert "row 2: text.png: not an image" in lines[2]
-    assert "row 3: empty.png: not an image" in lines[3]
-    assert "row 4: small.png: BPD-2 (8, 5) lies outside the image of 8×6 px" in lines[4]
-    assert len(lines) == 5
-
-
-@pytest.mark.parametrize("ending", [".jpg", ".png"])
-def test_what_deeper_images_show_is_what_is_read(tmp_path, ending):
-    """8-bit grey, colour, alpha and 16-bit files of one picture are read alike."""
-    ramp = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
-    variants = {"grey": ramp, "colour": np.dstack([ramp] * 3)}
-    if ending == ".png":
-        variants["alpha"] = np.dstack([ramp] * 3 + [np.full_like(ramp, 255)])
-        variants["16-bit"] = ramp.astype(np.uint16) * 257
-        variants["16-bit colour"] = np.dstack([ramp.astype(np.uint16) * 257] * 3)
-    for name, picture in variants.items():
-        cv2.imwrite(str(tmp_path / f"{name}{ending}"), picture, [cv2.IMWRITE_JPEG_QUALITY, 100])
-    data = load_images(table_of([f"{name}{ending}" for name in variants], VALUES), str(tmp_path))
-    assert data.images.shape == (len(variants), 1, 256, 256)
-    for image in data.images:
-        assert np.abs(image[0].numpy().astype(int) - ramp).max() <= (2 if ending == ".jpg" else 0)
-
-
-def test_a_batch_is_what_the_plain_way_makes(samples):
-    """Decoding once and separable Gaussians give the values of the published way."""
-    table = read_ground_truth(str(samples / "ground_truth.csv"))
-    plain = PlainDataset(table, samples / "images")
-    data = load_images(table, str(samples / "images"))
-    images, landmarks = data.batch(slice(0, 6))
-    heatmaps = gaussian_heatmaps(landmarks)
-    for i in range(6):
-        plain_image, plain_heatmaps = plain[i]
-        assert torch.equal(images[i], plain_image)
-        # Rounding decides on which side of the cut-off at 0.01 a value falls.
-        close = torch.isclose(heatmaps[i], plain_heatmaps, atol=1e-5)
-        assert (close | torch.isclose(heatmaps[i] + plain_heatmaps, torch.tensor(0.01))).all()

@@ -5,9 +5,11 @@ import torch
 
 from common.heatmaps import argmax_landmarks, confidence, gaussian_heatmaps
 
+SIZE = (256, 256)
+
 
 def test_values_follow_the_gaussian():
-    heatmaps = gaussian_heatmaps(torch.tensor([[[100.0, 60.0]] * 4]))
+    heatmaps = gaussian_heatmaps(torch.tensor([[[100.0, 60.0]] * 4]), SIZE, sigma=10)
     assert heatmaps.shape == (1, 4, 256, 256)
     assert heatmaps.dtype == torch.float32
     for dx, dy in [(0, 0), (10, 0), (0, 10), (-6, 8), (20, 0), (15, -20), (30, 0)]:
@@ -16,7 +18,7 @@ def test_values_follow_the_gaussian():
 
 
 def test_values_below_one_hundredth_are_zero():
-    heatmap = gaussian_heatmaps(torch.tensor([[128.0, 128.0]] * 4))[0]
+    heatmap = gaussian_heatmaps(torch.tensor([[128.0, 128.0]] * 4), SIZE, sigma=10)[0]
     assert heatmap[128, 128 + 30] > 0.01  # exp(−4.5) = 0.0111
     assert heatmap[128, 128 + 31] == 0  # exp(−4.805) = 0.0082
     assert heatmap[heatmap > 0].min() >= 0.01
@@ -24,7 +26,7 @@ def test_values_below_one_hundredth_are_zero():
 
 def test_each_landmark_has_a_heatmap_of_its_own_between_pixels_too():
     landmarks = torch.tensor([[10.25, 20.0], [30.0, 40.5], [0.0, 0.0], [255.0, 255.0]])
-    heatmaps = gaussian_heatmaps(landmarks)
+    heatmaps = gaussian_heatmaps(landmarks, SIZE, sigma=10)
     assert heatmaps[0, 20, 10].item() == pytest.approx(math.exp(-(0.25**2) / 200))
     assert heatmaps[1, 40, 30].item() == pytest.approx(math.exp(-(0.5**2) / 200))
     assert heatmaps[1, 40, 30] == heatmaps[1, 41, 30]
@@ -34,7 +36,8 @@ def test_each_landmark_has_a_heatmap_of_its_own_between_pixels_too():
 def test_a_landmark_outside_is_drawn_at_the_nearest_border_pixel():
     outside = torch.tensor([[-40.0, 100.0], [300.0, -1.0], [50.0, 256.0], [1e6, 1e6]])
     inside = torch.tensor([[0.0, 100.0], [255.0, 0.0], [50.0, 255.0], [255.0, 255.0]])
-    assert torch.equal(gaussian_heatmaps(outside), gaussian_heatmaps(inside))
+    outside, inside = (gaussian_heatmaps(each, SIZE, sigma=10) for each in (outside, inside))
+    assert torch.equal(outside, inside)
 
 
 def test_size_is_height_and_width_and_sigma_counts():
@@ -43,13 +46,12 @@ def test_size_is_height_and_width_and_sigma_counts():
     assert heatmaps[0, 0, 20, 52].item() == pytest.approx(math.exp(-0.5))
 
 
-def test_decoding_is_exact_for_every_pixel_of_the_grid():
-    x = torch.arange(256.0)
-    for row in range(0, 256, 4):
-        landmarks = torch.stack(
-            [torch.stack([x, torch.full_like(x, row + i)], dim=-1) for i in range(4)], dim=1
-        )
-        assert torch.equal(argmax_landmarks(gaussian_heatmaps(landmarks)), landmarks)
+def test_decoding_is_exact_for_every_column_and_row():
+    x = torch.arange(256)
+    # An odd factor makes y a permutation of the rows.
+    y = torch.stack([x * factor % 256 for factor in (1, 57, 131, 255)], dim=1)
+    landmarks = torch.stack([x[:, None].expand_as(y), y], dim=-1).float()
+    assert torch.equal(argmax_landmarks(gaussian_heatmaps(landmarks, SIZE, sigma=10)), landmarks)
 
 
 def test_decoding_takes_any_leading_shape():
@@ -61,7 +63,7 @@ def test_decoding_takes_any_leading_shape():
     assert decoded.sum() == 10
 
 
-def test_confidence_is_the_height_within_0_and_1():
+def test_confidence_is_the_peak_value_within_0_and_1():
     heatmaps = torch.zeros(2, 4, 8, 8)
     heatmaps[0, 1, 3, 4] = 0.25
     heatmaps[0, 2, 0, 0] = 1.5  # nothing holds a network's output below 1

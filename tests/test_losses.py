@@ -2,8 +2,9 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
-from common.losses import AdaptiveWingLoss
+from common.losses import AdaptiveWingLoss, HeatmapLoss
 
 OMEGA, THETA, EPSILON, ALPHA = 14, 0.5, 1, 2.1  # the report's
 
@@ -80,3 +81,58 @@ def test_float32_under_autocast():
         loss = AdaptiveWingLoss()(torch.full((8,), 0.3), torch.full((8,), 0.6))
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(adaptive_wing(0.3, 0.6), rel=1e-5)
+
+
+LANDMARKS = torch.tensor([[[60.0, 40.0], [80.0, 50.0], [45.5, 62.25], [100.0, 45.0]]])
+
+
+def gaussians(height, width, sigma):
+    """exp(−d²/2σ²) around LANDMARKS, 0 below 0.01, pixel by pixel in double precision."""
+
+    def value(x, y, pixel_x, pixel_y):
+        density = math.exp(-((x - pixel_x) ** 2 + (y - pixel_y) ** 2) / (2 * sigma**2))
+        return density if density >= 0.01 else 0.0
+
+    return torch.tensor(
+        [
+            [[value(x, y, column, row) for column in range(width)] for row in range(height)]
+            for x, y in LANDMARKS[0].tolist()
+        ],
+        dtype=torch.float64,
+    )[None]
+
+
+@pytest.mark.parametrize("sigma", [5, 10])
+def test_a_heatmap_loss_is_0_for_the_gaussians_alone(sigma):
+    loss = HeatmapLoss(nn.MSELoss(), sigma)
+    perfect = gaussians(100, 150, sigma).float()
+    assert loss(perfect, LANDMARKS).item() < 1e-12
+    # Its gradient leads there: the derivative of a mean of squares is twice the difference / N.
+    heatmaps = torch.full_like(perfect, 0.3, requires_grad=True)
+    loss(heatmaps, LANDMARKS).backward()
+    expected = 2 * (0.3 - perfect) / perfect.numel()
+    torch.testing.assert_close(heatmaps.grad, expected, rtol=1e-4, atol=1e-10)
+    assert loss(perfect, LANDMARKS.flip(-1)).item() > 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_heatmap_loss_of_empty_heatmaps(dtype):
+    """Squared, a Gaussian has the integral πσ², less 1e-4 of it for the cut-off at 0.01.
+
+    Under autocast a network gives heatmaps in bf16, whose three digits are not the target's.
+    """
+    heatmaps = torch.zeros(1, 4, 100, 150, dtype=dtype)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        loss = HeatmapLoss(nn.MSELoss(), sigma=10)(heatmaps, LANDMARKS)
+    assert loss.dtype == torch.float32
+    expected = math.pi * 10**2 * (1 - 1e-4) / (100 * 150)
+    assert loss.item() == pytest.approx(expected, rel=2e-5)
+
+
+def test_heatmap_loss_takes_the_adaptive_wing():
+    # target 1 on the landmark's pixel alone, for which a prediction of 0.75 costs 2.75678
+    landmarks = torch.tensor([[[3.0, 2.0]] * 4])
+    heatmaps = torch.zeros(1, 4, 5, 7)
+    heatmaps[:, :, 2, 3] = 0.75
+    loss = HeatmapLoss(AdaptiveWingLoss(), sigma=0.1)(heatmaps, landmarks)
+    assert loss.item() == pytest.approx(2.75678 / (5 * 7), abs=1e-5)

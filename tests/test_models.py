@@ -1,31 +1,29 @@
 import json
-import urllib.error
-from pathlib import Path
 
 import pytest
 import torch
 from torchvision.models import resnet34
 
-from common import UserError
-from common.heatmaps import argmax_landmarks, gaussian_heatmaps
-from common.losses import AdaptiveWingLoss
+from common.heatmaps import argmax_landmarks
+from common.losses import AdaptiveWingLoss, HeatmapLoss
 from common.models import (
     ChannelAttention,
     ResNetUNet,
     SpatialAttention,
     UNet,
     count_parameters,
-    load_weights,
     upsample,
     upsample_by_matrices,
 )
+from tests.conftest import HYPOTHESES, ROOT
 
-REFERENCE = Path(__file__).parent / "reference"
+REFERENCE = ROOT / "tests" / "reference"
 
 
-@pytest.mark.parametrize(("network", "parameters"), [(UNet, 7_788_740), (ResNetUNet, 24_118_918)])
-def test_parameter_counts_are_the_reports(network, parameters):
-    assert count_parameters(network()) == parameters
+@pytest.mark.parametrize("number", HYPOTHESES)
+def test_parameter_counts_are_the_reports(number):
+    hypothesis = HYPOTHESES[number]
+    assert f"{count_parameters(hypothesis.network()):,}" == hypothesis.parameters
 
 
 def test_parameters_of_the_parts_of_hypothesis_3():
@@ -117,12 +115,10 @@ def test_resnet_unet_concatenates_the_decoder_before_the_attended_skip():
         assert not torch.allclose(model(images), before)
 
 
-def test_resnet_unet_encodes_as_torchvision_does(tmp_path):
+def test_resnet_unet_encodes_as_torchvision_does():
     torch.manual_seed(0)
     resnet = resnet34()
-    path = tmp_path / "encoder.pth"
-    torch.save(resnet.state_dict(), path)
-    model = ResNetUNet(str(path)).eval()
+    model = ResNetUNet(resnet).eval()
     features = {}
     for module, name in ((model.encoder4, "ours"), (resnet.eval().layer4, "torchvision")):
         module.register_forward_hook(lambda _m, _i, out, name=name: features.update({name: out}))
@@ -157,10 +153,9 @@ def test_spatial_attention_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("network", "loss", "steps"),
-    [(UNet, torch.nn.MSELoss(), 60), (ResNetUNet, AdaptiveWingLoss(), 60)],
+    ("network", "criterion"), [(UNet, torch.nn.MSELoss()), (ResNetUNet, AdaptiveWingLoss())]
 )
-def test_overfits_two_images(network, loss, steps):
+def test_overfits_two_images(network, criterion):
     torch.manual_seed(0)
     model = network()
     images = torch.rand(2, 3, 64, 64)
@@ -170,11 +165,11 @@ def test_overfits_two_images(network, loss, steps):
             [[40.0, 50.0], [12.0, 20.0], [55.0, 33.0], [33.0, 10.0]],
         ]
     )
-    target = gaussian_heatmaps(landmarks, (64, 64), sigma=4)
+    loss = HeatmapLoss(criterion, sigma=4)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    for _ in range(steps):
+    for _ in range(60):
         optimizer.zero_grad()
-        loss(model(images), target).backward()
+        loss(model(images), landmarks).backward()
         optimizer.step()
     found = argmax_landmarks(model(images))
     assert (found - landmarks).norm(dim=-1).max() <= 3
@@ -196,93 +191,3 @@ def test_the_memory_format_changes_nothing_but_rounding(network):
     (first, first_gradient), (second, second_gradient) = results
     torch.testing.assert_close(first, second)
     assert (first_gradient - second_gradient).norm() < 1e-9 * first_gradient.norm()
-
-
-@pytest.mark.parametrize("wrapped", [False, True], ids=["bare", "model_state_dict"])
-@pytest.mark.parametrize("network", [UNet, ResNetUNet])
-def test_both_forms_of_a_weights_file_load(tmp_path, weights, network, wrapped):
-    path = weights[network]
-    state_dict = torch.load(path, weights_only=True)
-    if wrapped:
-        path = tmp_path / "wrapped.pth"
-        torch.save({"epoch": 3, "model_state_dict": state_dict}, path)
-    model = network()
-    load_weights(model, str(path))
-    assert all(torch.equal(value, state_dict[key]) for key, value in model.state_dict().items())
-
-
-def test_weights_that_cannot_be_used_are_named(tmp_path, weights):
-    def message(path):
-        with pytest.raises(UserError) as caught:
-            load_weights(UNet(), str(path))
-        assert str(path) in str(caught.value)
-        return str(caught.value)
-
-    assert "cannot be read: No such file" in message(tmp_path / "nowhere.pth")
-    text = tmp_path / "text.pth"
-    text.write_text("no weights")
-    assert "no PyTorch weights file" in message(text)
-    truncated = tmp_path / "truncated.pth"
-    truncated.write_bytes(weights[UNet].read_bytes()[:1_000_000])
-    assert "no PyTorch weights file" in message(truncated)
-    torch.save([1, 2, 3], text)
-    assert "holds no state dict" in message(text)
-    assert "belong to Hypothesis 3" in message(weights[ResNetUNet])
-
-
-class WritesAFile:
-    """Pickled, it calls open(path, "w") when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
-
-
-def test_loading_runs_no_code_from_the_file(tmp_path):
-    torch.save({"model_state_dict": WritesAFile(tmp_path / "written")}, tmp_path / "evil.pth")
-    with pytest.raises(UserError, match="holds pickled Python objects"):
-        load_weights(UNet(), str(tmp_path / "evil.pth"))
-    assert not (tmp_path / "written").exists()
-
-
-def test_encoder_weights_that_are_no_resnet34_are_named(weights):
-    with pytest.raises(UserError, match="not torchvision's ResNet-34"):
-        ResNetUNet(str(weights[UNet]))
-    with pytest.raises(UserError, match="cannot be read: No such file"):
-        ResNetUNet("nowhere.pth")
-
-
-def test_encoder_weights_may_lack_the_head(tmp_path):
-    torch.manual_seed(0)
-    state_dict = resnet34().state_dict()
-    del state_dict["fc.weight"], state_dict["fc.bias"]
-    torch.save(state_dict, tmp_path / "headless.pth")
-    model = ResNetUNet(str(tmp_path / "headless.pth"))
-    assert torch.equal(model.firstconv.weight, state_dict["conv1.weight"])
-
-
-def test_imagenet_weights_come_from_torchs_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    cache = tmp_path / "hub" / "checkpoints"
-    cache.mkdir(parents=True)
-    torch.manual_seed(0)
-    resnet = resnet34()
-    torch.save(resnet.state_dict(), cache / "resnet34-b627a593.pth")
-    model = ResNetUNet("imagenet")
-    assert torch.equal(model.encoder4[2].conv2.weight, resnet.layer4[2].conv2.weight)
-
-
-def test_a_failed_download_names_three_ways_on(tmp_path, monkeypatch):
-    def no_network(*_args, **_kwargs):
-        raise urllib.error.URLError("Name or service not known")
-
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
-    with pytest.raises(UserError) as caught:
-        ResNetUNet("imagenet")
-    message = str(caught.value)
-    assert "download.pytorch.org" in message
-    assert str(tmp_path / "hub" / "checkpoints" / "resnet34-b627a593.pth") in message
-    assert "--encoder_weights none" in message

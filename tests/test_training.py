@@ -1,25 +1,23 @@
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
 
-from common.dataset import LandmarkImages
-from common.losses import AdaptiveWingLoss
+from common import UserError, training
+from common.images import LandmarkImages
+from common.losses import AdaptiveWingLoss, HeatmapLoss
 from common.models import UNet
-from common.training import (
-    autocast_dtype,
-    seed_everything,
-    train_one_epoch,
-    validate,
-    warmup_cosine,
-)
+from common.training import train_one_epoch, validate, warmup_cosine
+
+MSE = HeatmapLoss(torch.nn.MSELoss(), sigma=10)
 
 
 def learning_rates(epochs, warmup_epochs, lr=1e-3):
     """The rate of each epoch as the optimiser has it while that epoch trains."""
     optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=lr)
-    scheduler = warmup_cosine(optimizer, epochs, warmup_epochs, final_lr=1e-6)
+    scheduler = warmup_cosine(optimizer, epochs, warmup_epochs, min_lr=1e-6)
     rates = []
     for _ in range(epochs):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -50,6 +48,11 @@ def test_no_warm_up_starts_at_the_full_rate():
     assert learning_rates(6, 5)[-2:] == pytest.approx([1e-3, 1e-6])
 
 
+def test_a_rate_below_the_lowest_stays_where_it_is():
+    assert learning_rates(20, 2, lr=1e-7) == pytest.approx([5e-8] + 19 * [1e-7])
+    assert learning_rates(20, 0, lr=1e-6) == pytest.approx(20 * [1e-6])
+
+
 class Recorder(torch.nn.Module):
     """A model of one parameter that notes the mean brightness of each image it sees."""
 
@@ -74,19 +77,19 @@ def numbered_images(count):
     )
 
 
-def run_epoch(seed, batch_size=3, augment=None, lr=0.0):
+def run_epoch(seed, batch_size=3, augment=None, lr=0.0, loss=MSE):
     model = Recorder()
-    loss = train_one_epoch(
+    mean_loss = train_one_epoch(
         model,
-        torch.nn.MSELoss(),
+        loss,
         torch.optim.SGD(model.parameters(), lr=lr),
         torch.amp.GradScaler("cpu", enabled=False),
         numbered_images(10),
-        batch_size=batch_size,
+        batch_size,
         seed=seed,
         augment=augment,
     )
-    return model, loss
+    return model, mean_loss
 
 
 def test_an_epoch_shows_every_image_once_in_an_order_of_its_seed():
@@ -104,7 +107,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_images_whatever_the_batches():
     assert run_epoch(1, batch_size=3)[1] == pytest.approx(expected, rel=1e-5)  # 3, 3, 3, 1
     assert run_epoch(1, batch_size=10)[1] == pytest.approx(expected, rel=1e-5)
     model = Recorder()
-    assert validate(model, torch.nn.MSELoss(), numbered_images(10), 4) == pytest.approx(expected)
+    assert validate(model, MSE, numbered_images(10), 4) == pytest.approx(expected)
     assert model.seen == list(range(10))
 
 
@@ -128,44 +131,40 @@ def test_training_changes_the_model_and_validation_does_not():
     torch.manual_seed(0)
     model = UNet()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    validate(model, AdaptiveWingLoss(), numbered_images(2), 2)
+    validate(model, HeatmapLoss(AdaptiveWingLoss(), sigma=10), numbered_images(2), 2)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_precision():
-    cuda, cpu = torch.device("cuda"), torch.device("cpu")
-    assert autocast_dtype("auto", cuda) is torch.float16
-    assert autocast_dtype("auto", cpu) is torch.float32
-    for device in (cuda, cpu):
-        assert autocast_dtype("fp32", device) is torch.float32
-        assert autocast_dtype("bf16", device) is torch.bfloat16
+def test_a_loss_that_is_not_finite_names_its_batch(monkeypatch):
+    """At the end of the epoch, or when the progress bar is next drawn."""
+
+    def loss(heatmaps, landmarks):
+        calls.append(heatmaps.sum() * 0 + (math.nan if len(calls) in (2, 3) else 1.0))
+        return calls[-1]
+
+    for seconds_between_looks, calls_made in ((0, 4), (2, 3)):
+        calls, clock = [], itertools.count(step=seconds_between_looks)
+        monkeypatch.setattr(training.time, "monotonic", lambda clock=clock: next(clock))
+        with pytest.raises(UserError, match="the training loss of batch 3 is not finite"):
+            run_epoch(1, loss=loss)
+        assert len(calls) == calls_made
+
+    calls = []
+    with pytest.raises(UserError, match="the validation loss of batch 3 is not finite"):
+        validate(Recorder(), loss, numbered_images(10), 3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_network_computes_in_the_precision_asked_for(dtype):
-    class Noting(torch.nn.MSELoss):
-        def forward(self, pred, target):
-            seen.append((pred.dtype, target.dtype))
-            return super().forward(pred, target)
+    def loss(heatmaps, landmarks):
+        seen.append((heatmaps.dtype, landmarks.dtype))
+        return MSE(heatmaps, landmarks)
 
     seen = []
     model = torch.nn.Conv2d(3, 4, 3, padding=1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    train_one_epoch(
-        model, Noting(), optimizer, scaler, numbered_images(2), batch_size=2, seed=0, dtype=dtype
-    )
-    validate(model, Noting(), numbered_images(2), 2, dtype)
+    train_one_epoch(model, loss, optimizer, scaler, numbered_images(2), 2, seed=0, dtype=dtype)
+    validate(model, loss, numbered_images(2), 2, dtype)
     assert seen == [(dtype, torch.float32)] * 2
     assert model.weight.dtype == torch.float32
-
-
-def test_seeds():
-    seed_everything(42)
-    first = torch.rand(3)
-    seed_everything(42)
-    assert torch.equal(torch.rand(3), first)
-    assert torch.backends.cudnn.deterministic
-    assert not torch.backends.cudnn.benchmark
-    assert not torch.backends.cudnn.allow_tf32
-    assert not torch.backends.cuda.matmul.allow_tf32

@@ -1,0 +1,87 @@
+"""What pictures show, read from the figure that is saved; their sizes are tested with scripts."""
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from common import plots
+from common.audit import audit_table
+from common.evaluation import prediction_table
+from common.images import LandmarkImages
+from tests.conftest import ellipse, table_of
+
+# Read as mathematics, the first would end the run after the predictions, the second vanish.
+NAMES = ["a$_$b.png", "$x$ \\alpha_HC.png"]
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that are saved, in order."""
+    saved, savefig = [], Figure.savefig
+
+    def save(figure, *args, **options):
+        saved.append(figure)
+        savefig(figure, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", save)
+    return saved
+
+
+@pytest.fixture
+def data():
+    landmarks = torch.tensor(np.array([ellipse(center=(128, 128))] * 2)).float()
+    images = torch.zeros(2, 1, 256, 256, dtype=torch.uint8)
+    return LandmarkImages(NAMES, images, landmarks, np.full((2, 2), 256.0))
+
+
+@pytest.fixture
+def ground_truth(data):
+    return table_of(*data.landmarks.numpy(), names=NAMES)
+
+
+def test_predictions(data, ground_truth, figures, tmp_path):
+    predicted = data.landmarks + torch.tensor([3.0, 4.0])
+    confidences = torch.tensor([[1.0] * 4, [1, 1, 0.1, 1]])
+    table = prediction_table(
+        ground_truth, data, predicted, confidences, split="test", model_sha256=""
+    )
+    plots.predictions(data, table, str(tmp_path / "a.png"))
+    axes = figures[0].axes
+    assert [axis.get_title() for axis in axes] == [
+        *(f"{NAMES[0]}: ground truth", "prediction", "overlay, mean error 5.0 px"),
+        *(f"{NAMES[1]}: ground truth", "prediction: TO BE REVIEWED", "overlay, mean error 5.0 px"),
+    ]
+    # What is flagged for review has a red frame.
+    frames = [{to_hex(spine.get_edgecolor()) for spine in axis.spines.values()} for axis in axes]
+    assert frames == [{"#000000"}] * 3 + [{to_hex("crimson")}] * 3
+    # Each landmark stands where it was found, and its marker tells it from the other three.
+    marked = [line for line in axes[1].lines if "predicted" in line.get_label()]
+    assert [line.get_label()[:5] for line in marked] == ["OFD-1", "OFD-2", "BPD-1", "BPD-2"]
+    places = np.array([line.get_xydata()[0] for line in marked])
+    assert places == pytest.approx(predicted[0].numpy(), abs=1e-3)
+    assert len({line.get_marker() for line in marked}) == 4
+
+
+def test_audit(data, ground_truth, figures, tmp_path):
+    audit = audit_table(ground_truth, {"all": ground_truth})
+    plots.audit(audit, data, np.array([1, 0]), str(tmp_path / "a.png"))
+    titles = [axis.get_title().split("\n")[0] for axis in figures[0].axes]
+    assert titles[:3] == ["2 of 2 above 70", "2 of 2 below 0.2", "2 of 2 above 0.6"]
+    assert titles[3:5] == NAMES[::-1]
+
+
+def test_one_epoch_has_its_curves(figures, tmp_path):
+    history = {"train_losses": [0.3, 0.2, 0.1], "val_losses": [0.4, 0.25, 0.3]}
+    history["learning_rates"] = [1e-3, 1e-3, 5e-4]
+    first = {name: values[:1] for name, values in history.items()}
+    for epochs in (history, first):
+        plots.training_curves(epochs, str(tmp_path / "a.png"))
+    best = [figure.axes[0].lines[2] for figure in figures]
+    assert [line.get_label() for line in best] == [
+        "best: 0.25000 in epoch 2",
+        "best: 0.40000 in epoch 1",
+    ]
+    assert [line.get_xydata().tolist() for line in best] == [[[2, 0.25]], [[1, 0.4]]]
+    assert figures[0].axes[1].lines[0].get_ydata().tolist() == [1e-3, 1e-3, 5e-4]

@@ -1,0 +1,112 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.biometry import measure_axes
+from common.ground_truth import LANDMARKS
+from common.summary import biometry_summary, error_summary, report, review_summary
+from tests.conftest import table_of
+
+
+def words(text):
+    return " ".join(text.split())
+
+
+def test_summary_of_known_errors():
+    # Two images: 1, 3, 5, 7 and 11, 13, 15, 105. Mean 20, median 9; images 4 and 36 on average.
+    text = words(error_summary(np.array([[1.0, 3, 5, 7], [11, 13, 15, 105]])))
+    # population standard deviation, 95th percentile by linear interpolation, by hand
+    for expected in (
+        "8 landmarks on 2 images",
+        "Mean ± std 20.00 ± 32.45",
+        "Median 9.00",
+        "Min 1.00",
+        "Max 105.00",
+        "95th percentile 73.50",
+        "OFD-1 6.00 6.00",
+        "BPD-2 56.00 56.00",
+        "Excellent (≤10 px) 4 ( 50.0%) 1 ( 50.0%)",
+        "Good (10-20 px) 3 ( 37.5%) 0 ( 0.0%)",
+        "Poor (20-50 px) 0 ( 0.0%) 1 ( 50.0%)",
+        "Failure (>50 px) 1 ( 12.5%) 0 ( 0.0%)",
+    ):
+        assert expected in text
+
+
+@pytest.fixture
+def table():
+    """What a tester finds on two images of 256×256 px. In the first, OFD is 120 px long and found
+    30 px shorter, BPD 90 px long and found with its ends exchanged. In the second, which is no
+    pair of axes, nothing is off."""
+    true = np.array(
+        [
+            [[100.0, 40], [100, 160], [55, 100], [145, 100]],
+            [[10, 0], [10, 120], [10, 90], [10, 240]],
+        ]
+    )
+    found = true.copy()
+    found[0] = [[100, 55], [100, 145], [145, 100], [55, 100]]
+    table = table_of(*true, names=["0.png", "1.png"])
+    table["annotation_plausible"] = measure_axes(true)["plausible"]
+    table["review"] = [True, False]
+    for i, name in enumerate(LANDMARKS):
+        table[f"{name}_pred_x"], table[f"{name}_pred_y"] = found[:, i].T
+        table[f"{name}_error_px256"] = np.linalg.norm(found - true, axis=-1)[:, i]
+        table[f"{name}_confidence"] = [[0.9, 0.8, 0.01, 1.0][i], 1.0]
+    return table.assign(
+        ofd_px=[120.0, 120], ofd_pred_px=[90.0, 120], bpd_px=[90.0, 150], bpd_pred_px=[90.0, 150]
+    )
+
+
+def test_biometry_of_known_diameters(table):
+    text = words(biometry_summary(table))
+    for expected in (
+        "OFD absolute error, px 15.00 ± 15.00 15.00",  # 30 and 0
+        "BPD absolute error, px 0.00 ± 0.00 0.00",
+        "OFD normalised mean error 0.0625 ± 0.0625 0.0625",  # 15 / 120 and 0
+        "BPD normalised mean error 0.0000 ± 0.0000 0.0000",  # exchanged ends are no error
+    ):
+        assert expected in text
+    assert " mm" not in text
+
+
+def test_biometry_in_mm_is_of_the_images_with_a_scale(table):
+    for name in ("ofd", "ofd_pred", "bpd", "bpd_pred"):
+        table[f"{name}_mm"] = table[f"{name}_px"] * [0.2, np.nan]
+    text = words(biometry_summary(table))
+    assert "OFD absolute error, mm 6.00 ± 0.00 6.00 0.0% of 1 within 5 mm" in text
+    assert "BPD absolute error, mm 0.00 ± 0.00 0.00 100.0% of 1 within 5 mm" in text
+    assert " mm" not in biometry_summary(table[1:])
+
+
+def test_review_of_known_errors(table):
+    lines = review_summary(table).splitlines()
+    assert lines[0].startswith("Review: 1 of 2 images flagged")
+    assert lines[1:] == [
+        "  They hold 2 of the 2 landmarks more than 20 px off",
+        "  Least confident first: 0.png",
+    ]
+    table["review"] = False
+    assert "They hold 0 of the 2 landmarks" in review_summary(table)
+    table[[f"{name}_error_px256" for name in LANDMARKS]] = 20.0
+    assert len(review_summary(table).splitlines()) == 1  # 20 px is not more than 20 px
+
+
+def test_the_images_to_review_come_in_the_order_of_need(table):
+    many = pd.concat([table[:1]] * 30, ignore_index=True)
+    many["image_name"] = [f"{i}.png" for i in range(30)]
+    many["ofd_2_confidence"] = [0.2 if i == 7 else 0.3 for i in range(30)]
+    many["bpd_1_confidence"] = [0.1 if i == 29 else 0.3 for i in range(30)]
+    text = words(review_summary(many))
+    assert "first: 29.png, 7.png, 0.png, 1.png, " in text
+    assert "17.png, 18.png, … and 10 more" in text
+
+
+def test_report_has_all_rows_first_and_then_the_plausible(table):
+    first, second = report(table).split("The 1 of 2 images with a plausible annotation")
+    assert "8 landmarks on 2 images" in first
+    assert "Review: 1 of 2" in first
+    assert "4 landmarks on 1 images" in second
+    assert "OFD absolute error, px 30.00 ± 0.00 30.00" in words(second)
+    assert report(table[:1]).endswith("All these annotations are plausible.")
+    assert report(table[1:]).endswith("None of these annotations is plausible.")
