@@ -26,6 +26,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchvision.models import ResNet, ResNet34_Weights, resnet34
 
 from common import UserError, plots
+from common.distributed import from_first, rank
 from common.files import write_file
 from common.images import LandmarkImages, dataset_fingerprint
 
@@ -150,7 +151,7 @@ def claim(*paths: str) -> Iterator[None]:
     the process ends. Other systems have nothing of the kind, and no check.
     """
     with contextlib.ExitStack() as held:
-        for path in paths if sys.platform == "linux" else ():
+        for path in paths if sys.platform == "linux" and rank() == 0 else ():
             holder = held.enter_context(socket.socket(socket.AF_UNIX))
             try:
                 holder.bind("\0" + hashlib.sha256(os.path.realpath(path).encode()).hexdigest())
@@ -193,13 +194,17 @@ class Run:
 
     def __enter__(self) -> Run:
         path = self.args.checkpoint_save_path
-        if self.args.resume and os.path.exists(path):
-            self._resume()
+        checkpoint = from_first(
+            lambda: read_file(path) if self.args.resume and os.path.exists(path) else None
+        )
+        if checkpoint is not None:
+            self._resume(checkpoint)
             print(f"{path}: resuming from epoch {self.checkpoint['epoch']}")
         else:
             if self.args.resume:
                 print(f"{path}: no checkpoint there, so training starts at epoch 1")
-            _move_aside(path, self.args.model_save_path)
+            if rank() == 0:
+                _move_aside(path, self.args.model_save_path)
         self.saved_at = time.monotonic()
         return self
 
@@ -246,9 +251,8 @@ class Run:
         plots.training_curves(checkpoint, self.args.plot_save_path)
         self.saved_epoch, self.saved_at = checkpoint["epoch"], time.monotonic()
 
-    def _resume(self) -> None:
+    def _resume(self, checkpoint: dict[str, Any]) -> None:
         path, model_path = self.args.checkpoint_save_path, self.args.model_save_path
-        checkpoint = read_file(path)
         try:
             self._check_settings(checkpoint)
             for name, part in self.parts.items():
@@ -259,7 +263,7 @@ class Run:
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(f"{path}: no checkpoint of this package") from error
         has_model = os.path.exists(model_path)
-        if is_best:
+        if is_best or rank() > 0:  # only process 0 saves them
             best_weights = checkpoint["model_state_dict"]
         elif has_model:
             model = self.parts["model"]

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, NoReturn, TextIO
 
-from common import UserError, plots
+from common import UserError, distributed, plots
 from common.devices import PRECISIONS
 from common.files import check_outputs
 from common.ground_truth import SPLITS
@@ -174,8 +174,12 @@ def reports_errors(main: Callable[..., Any] | None = None, *, resumable: bool = 
 
     @functools.wraps(main)
     def wrapper(argv: list[str] | None = None) -> Any:
-        sys.stdout, sys.stderr = _lasting(sys.stdout), _lasting(sys.stderr)
+        speaks = distributed.rank() == 0
+        sys.stdout = _lasting(sys.stdout if speaks else None)
+        sys.stderr = _lasting(sys.stderr if speaks else None)
         try:
+            if distributed.processes() > 1 and not resumable:
+                raise UserError("this command needs one process: start it without torchrun")
             return main(argv)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
@@ -197,7 +201,7 @@ def _lasting(stream: TextIO | None) -> TextIO:
 
     It is shown at once in a notebook too, and no error where a terminal lacks "≤" or "±".
     """
-    if stream is None:  # closed by >&-
+    if stream is None:  # closed by >&-, or not to be heard
         return open(os.devnull, "w", errors="replace")
     if "write" in vars(stream):  # by an earlier call
         return stream

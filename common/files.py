@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from common import UserError
+from common import UserError, distributed
 
 MAX_NAME = 230  # bytes; file systems allow 255, and `_previous` or `.tmp` may be added
 
@@ -23,6 +23,8 @@ def write_file(path: str, content: bytes | memoryview) -> None:
     A symbolic link is written through.
     Raises UserError, naming the file, when it cannot be written.
     """
+    if distributed.rank() > 0:
+        return
     target = Path(os.path.realpath(path))
     # A name of its own for each write: two runs on one path must not write into one file.
     temporary = target.with_name(f"{target.name[:40]}.{secrets.token_hex(8)}.tmp")

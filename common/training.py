@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
-from common import UserError
+from common import UserError, distributed
 from common.audit import describe_splits
 from common.checkpoint import Run, claim
 from common.devices import (
@@ -37,7 +37,7 @@ def prepare(args: Namespace) -> tuple[LandmarkImages, LandmarkImages]:
     """Seed everything, and load the training and the validation set onto the device."""
     with claim(*outputs_of(args).values()):  # or refused before any work; `fit` holds on to it
         pass
-    device = select_device(args.device)
+    device = distributed.join(select_device(args.device), args.batch_size)
     check_precision(args.precision, device)
     seed_everything(args.seed)
     table = read_ground_truth(args.csv_path)
@@ -93,6 +93,7 @@ def fit(
     dtype = autocast_dtype(args.precision, device)
     use_fast_memory_format(model.to(device), dtype)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    network = distributed.wrap(model)
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     print(f"{type(model).__name__}: {count_parameters(model):,} parameters")
     started = time.monotonic()
@@ -108,7 +109,7 @@ def fit(
             epoch_started = time.monotonic()
             learning_rate = optimizer.param_groups[0]["lr"]
             train_loss = train_one_epoch(
-                model,
+                network,
                 loss,
                 optimizer,
                 scaler,
@@ -121,7 +122,7 @@ def fit(
                 augment=augment,
                 description=description,
             )
-            val_loss = validate(model, loss, val_set, args.batch_size, dtype, description)
+            val_loss = validate(network, loss, val_set, args.batch_size, dtype, description)
             if isinstance(scheduler, ReduceLROnPlateau):
                 scheduler.step(val_loss)
             else:
@@ -134,6 +135,7 @@ def fit(
                 f"{seconds:.1f} s" + " | best so far" * is_best
             )
 
+    distributed.leave()
     if first_epoch > args.epochs:
         print(f"All {args.epochs} epochs are done already; nothing is left to train")
         return
@@ -175,17 +177,20 @@ def train_one_epoch(
         images, landmarks = data.batch(rows)
         if augment is not None:
             images, landmarks = augment(images, landmarks, generator)
+        own, weight = distributed.share(len(rows))
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            batch_loss = loss(model(images), landmarks)
+            batch_loss = loss(model(images[own]), landmarks[own]) * weight
         optimizer.zero_grad()
-        scaler.scale(batch_loss).backward()
+        # The processes' gradients are averaged, and those of their shares are to be added up.
+        scaler.scale(batch_loss * distributed.processes()).backward()
         scaler.step(optimizer)
         scaler.update()
         losses.append(batch_loss.detach() * len(rows))
         # Reading a number from the GPU waits for it, so the bar does so once in a while only.
         if time.monotonic() - shown > 1:
-            mean = sum(losses).item() / min(len(losses) * batch_size, len(data))
-            if not math.isfinite(mean):
+            seen = min(len(losses) * batch_size, len(data)) / distributed.processes()
+            mean = sum(losses).item() / seen
+            if not math.isfinite(mean) and distributed.processes() == 1:
                 break
             bar.set_postfix(loss=f"{mean:.6f}")
             shown = time.monotonic()
@@ -207,7 +212,8 @@ def validate(
     for start in range(0, len(data), batch_size):
         images, landmarks = data.batch(slice(start, start + batch_size))
         with torch.autocast(images.device.type, dtype=dtype, enabled=dtype != torch.float32):
-            losses.append(loss(model(images), landmarks) * len(images))
+            own, weight = distributed.share(len(images))
+            losses.append(loss(model(images[own]), landmarks[own]) * weight * len(images))
     return _mean(losses, len(data), f"{description}: the validation loss")
 
 
@@ -216,10 +222,11 @@ def _mean(losses: list[Tensor], count: int, name: str) -> float:
 
     Raises UserError, naming the first such batch, if one is not finite.
     """
-    bad = (~torch.isfinite(torch.stack(losses))).nonzero()
+    totals = distributed.total(torch.stack(losses))
+    bad = (~torch.isfinite(totals)).nonzero()
     if len(bad):
         raise UserError(
             f"{name} of batch {bad[0].item() + 1} is not finite. Nothing of this epoch is saved; "
             "what was saved before it is good. Try a lower --lr"
         )
-    return sum(losses).item() / count
+    return sum(totals).item() / count

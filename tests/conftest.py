@@ -14,6 +14,7 @@ import torch
 
 from common import sample_data
 from common.ground_truth import COLUMNS
+from common.images import LandmarkImages
 from common.models import ResNetUNet, UNet
 
 ROOT = Path(__file__).parent.parent
@@ -83,6 +84,17 @@ def table_of(*landmarks, names=None):
     names = names or [f"{i:03d}_HC.png" for i in range(len(landmarks))]
     rows = [[name, *map(float, np.ravel(row))] for name, row in zip(names, landmarks)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def some_images(count, seed):
+    """Random grey images of 32×32 px with random landmarks."""
+    generator = torch.Generator().manual_seed(seed)
+    return LandmarkImages(
+        [f"{seed}-{i}.png" for i in range(count)],
+        torch.randint(0, 256, (count, 1, 32, 32), generator=generator, dtype=torch.uint8),
+        32 * torch.rand(count, 4, 2, generator=generator),
+        np.full((count, 2), 32.0),
+    )
 
 
 @pytest.fixture(scope="session")

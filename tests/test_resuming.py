@@ -10,16 +10,14 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from common import UserError, checkpoint, files, training
 from common.checkpoint import claim
-from common.images import LandmarkImages
 from common.losses import HeatmapLoss
 from common.training import fit, warmup_cosine
-from tests.conftest import assert_same, files_in
+from tests.conftest import assert_same, files_in, some_images
 
 FILES = ("model.pth", "model_checkpoint.pth")
 
@@ -36,16 +34,6 @@ def tiny_network():
         torch.nn.Conv2d(3, 4, 3, padding=1),
         torch.nn.BatchNorm2d(4),
         torch.nn.Conv2d(4, 4, 3, padding=1),
-    )
-
-
-def some_images(count, seed):
-    generator = torch.Generator().manual_seed(seed)
-    return LandmarkImages(
-        [f"{seed}-{i}.png" for i in range(count)],
-        torch.randint(0, 256, (count, 1, 32, 32), generator=generator, dtype=torch.uint8),
-        32 * torch.rand(count, 4, 2, generator=generator),
-        np.full((count, 2), 32.0),
     )
 
 
