@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterable
@@ -30,7 +33,12 @@ from common import cli, sample_data
 from common.augmentation import augment
 from common.devices import seed_everything, use_fast_memory_format
 from common.evaluation import predict
-from common.ground_truth import NAME_COLUMN, landmark_values, read_ground_truth
+from common.ground_truth import (
+    NAME_COLUMN,
+    landmark_values,
+    read_ground_truth,
+    split_ground_truth,
+)
 from common.heatmaps import gaussian_heatmaps
 from common.images import IMAGE_SIZE, LandmarkImages, load_images
 from common.losses import AdaptiveWingLoss, HeatmapLoss
@@ -277,6 +285,36 @@ def benchmark_cuda(table: pd.DataFrame, folder: Path, rounds: int) -> None:
     benchmark_tester(table, folder, device, 63, rounds)
 
 
+def benchmark_processes(table: pd.DataFrame, folder: Path, temporary: str) -> None:
+    """The trainer under torchrun, a process for each GPU, or two on a CPU with half of the threads
+    each, beside one process."""
+    rows = table[:60]
+    rows.to_csv(f"{temporary}/few.csv", index=False)
+    count = max(torch.cuda.device_count(), 2 if not torch.cuda.is_available() else 1)
+    script = str(Path(__file__).parents[1] / "Trainer_Hypothesis3.py")
+    data = ["--csv_path", f"{temporary}/few.csv", "--image_folder_path", str(folder.resolve())]
+    recipe = ["--encoder_weights", "none", "--epochs", "3"]
+    times = []
+    for launcher, threads in (
+        (["-m", "torch.distributed.run", f"--nproc_per_node={count}"], os.cpu_count() // count),
+        ([], os.cpu_count()),
+    ):
+        printed = subprocess.run(
+            [sys.executable, *launcher, script, *data, *recipe],
+            cwd=temporary,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout
+        # The first epoch warms up.
+        times.append(min(map(float, re.findall(r"\| ([\d.]+) s", printed)[1:])))
+    seen = sum(len(rows) for name, rows in split_ground_truth(rows).items() if name != "test")
+    ours, one = times
+    rates = [f"{seen / seconds:.2f}/s" for seconds in times]
+    row(f"H3, {count} processes (plain: one)", seen, *rates, f"{one / ours:.2f} x")
+
+
 def describe_machine() -> str:
     cpu_info, processor = Path("/proc/cpuinfo"), platform.processor() or platform.machine()
     if cpu_info.exists():
@@ -317,6 +355,7 @@ def main(argv: list[str] | None = None) -> None:
         benchmark_augmentation(load_images(few, str(folder)), 0.03, rounds)
         if not args.quick:
             benchmark_growth(table, folder)
+            benchmark_processes(table, folder, temporary)
         if torch.cuda.is_available():
             benchmark_cuda(table, folder, rounds)
         else:
