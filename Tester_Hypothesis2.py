@@ -4,7 +4,7 @@ from common import cli, testing
 from common.models import UNet
 
 
-@cli.reports_errors
+@cli.reports_errors()
 def main(argv=None):
     args = cli.tester_parser(__doc__, hypothesis=2).parse_args(argv)
     testing.run(UNet(), args)

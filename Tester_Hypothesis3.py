@@ -4,7 +4,7 @@ from common import cli, testing
 from common.models import ResNetUNet
 
 
-@cli.reports_errors
+@cli.reports_errors()
 def main(argv=None):
     args = cli.tester_parser(__doc__, hypothesis=3).parse_args(argv)
     testing.run(ResNetUNet(), args)

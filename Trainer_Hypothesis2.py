@@ -30,7 +30,7 @@ def main(argv=None):
     )
     args = parser.parse_args(argv)
     train_set, val_set = training.prepare(args)
-    if not (args.resume and os.path.exists(args.checkpoint_save_path)):  # drawn by that run
+    if not (args.resume and os.path.exists(args.augmentation_save_path)):  # drawn by that run
         plots.augmentation_examples(train_set, augment, args.seed, args.augmentation_save_path)
 
     model = UNet()

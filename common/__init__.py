@@ -9,7 +9,7 @@ os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**28))
 
 
 class UserError(Exception):
-    """Something that the user can mend: a file, a row, an argument, a full disk.
+    """Something that the user can fix: a file, a row, an argument, a full disk.
 
     Its message is written for that user: which file, which row, what is wrong, what to do.
     The scripts print it without a traceback and end with exit status 2

@@ -23,30 +23,9 @@ from common.ground_truth import (
     subjects_in_training,
 )
 from common.images import load_images
+from common.summary import describe_splits
 
 WORST_SHOWN = 9
-
-
-def describe_splits(splits: dict[str, pd.DataFrame]) -> str:
-    """How many images there are, in which splits, and what the audit finds, as lines to print.
-
-    splits: `train`, `val` and `test`, or `all`.
-    """
-    table = pd.concat(splits.values())
-    lines = [f"Loaded {len(table)} images"]
-    if "test" in splits:
-        lines.append(" | ".join(f"{name.capitalize()}: {len(s)}" for name, s in splits.items()))
-    audit = measure_axes(landmark_values(table, "x", "y"), table.index)
-    text = f"Audit: {audit['plausible'].sum()} of {len(table)} annotations plausible"
-    if "test" in splits:
-        rows = splits["test"].index
-        text += f", {audit.loc[rows, 'plausible'].sum()} of {len(rows)} in test"
-    text += f"; OFD shorter than BPD in {(audit['ofd_px'] < audit['bpd_px']).sum()}"
-    seen = subjects_in_training(splits)
-    if seen:
-        counts = " and ".join(f"{s.sum()} of {len(s)} {name}" for name, s in seen.items())
-        text += f"; subjects of training in {counts} images"
-    return "\n".join([*lines, text])
 
 
 def audit_table(table: pd.DataFrame, splits: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -61,8 +40,8 @@ def audit_table(table: pd.DataFrame, splits: dict[str, pd.DataFrame]) -> pd.Data
 
 
 def shortfall(audit: pd.DataFrame) -> pd.Series:
-    """How far annotations are beyond their limits, each as a share of it, added: 0 (plausible) to
-    3. What could not be measured counts as wholly beyond."""
+    """How far annotations are beyond their limits, each as a share of it, added: 0 (none is) to 3.
+    What could not be measured counts as wholly beyond."""
     shares = pd.DataFrame(
         {
             "angle": 1 - audit["angle"] / MIN_ANGLE,
@@ -110,7 +89,7 @@ def summary(audit: pd.DataFrame, table: pd.DataFrame, splits: dict[str, pd.DataF
     return "\n".join(lines)
 
 
-@cli.reports_errors
+@cli.reports_errors()
 def main(argv: list[str] | None = None) -> None:
     """Print the summary; write the table and the picture where they are asked for."""
     parser = cli.Parser("Measure the annotations of a data set: which of them are plausible?")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Callable
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,9 @@ NOISE_SIGMA = 0.02
 # OFD-1 is the upper end, which a horizontal flip leaves where it is.
 FLIPPED_ORDER = (0, 1, 3, 2)
 INVERSION_STEPS = 20
+
+# A function like augment below.
+Augment = Callable[[Tensor, Tensor, torch.Generator], "tuple[Tensor, Tensor]"]
 
 
 @torch.no_grad()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+DIAMETERS = ("ofd", "bpd")  # as in the names of columns
+
 # OFD and BPD are the axes of one head in one plane, and a skull there is close to an ellipse: its
 # axes are perpendicular, halve each other, and their ratio, the cephalic index, is 0.78 ± 0.04
 # (Hadlock et al. 1981). The limits leave room for unusual heads and for an imprecise hand. What

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import errno
-import hashlib
 import io
 import itertools
 import math
 import os
 import pickle
-import socket
-import sys
 import time
 import zipfile
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,24 +137,6 @@ def _load_state_dict(model: nn.Module, state_dict: dict[str, Tensor], path: str)
             raise UserError(f"{path}: {key} holds values that are not finite (NaN or infinite)")
 
 
-@contextlib.contextmanager
-def claim(*paths: str) -> Iterator[None]:
-    """Raise UserError where a run that still lives writes to one of the same files.
-
-    The name of a Linux socket belongs to one process, leaves no file, and is free again however
-    the process ends. Other systems have nothing of the kind, and no check.
-    """
-    with contextlib.ExitStack() as held:
-        for path in paths if sys.platform == "linux" and rank() == 0 else ():
-            holder = held.enter_context(socket.socket(socket.AF_UNIX))
-            try:
-                holder.bind("\0" + hashlib.sha256(os.path.realpath(path).encode()).hexdigest())
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE:
-                    raise UserError(f"{path}: another run is still writing to it") from error
-        yield
-
-
 class Run:
     """What a training run keeps on the disk: its best weights, its checkpoint, its curves.
 
@@ -276,7 +252,7 @@ class Run:
                 f"{checkpoint['best_epoch']}); put it back, or start afresh without --resume"
             )
         self.state = (checkpoint, best_weights)
-        self.saved_epoch = checkpoint["epoch"] if has_model else 0
+        self.saved_epoch = checkpoint["epoch"] if has_model else 0  # 0: written again on exit
 
     def _check_settings(self, checkpoint: dict[str, Any]) -> None:
         """Raise UserError for a checkpoint of other data, or of a run with other arguments."""

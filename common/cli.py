@@ -8,7 +8,6 @@ import math
 import os
 import shlex
 import sys
-from pathlib import Path
 from typing import Any, Callable, NoReturn, TextIO
 
 from common import UserError, distributed, plots
@@ -31,7 +30,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\n")
 
-    def parse_args(self, args: list[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
+    def parse_args(self, args: list[str] | None = None) -> argparse.Namespace:
         """Raises UserError when an output cannot be written (files.check_outputs)."""
         parsed = super().parse_args(args)
         if "model_save_path" in parsed:  # a trainer's checkpoint lies beside its model
@@ -66,7 +65,12 @@ def trainer_parser(
         help="passes over the training images",
     )
     add("--lr", type=number(float, above=0), default=lr, help="learning rate")
-    add("--seed", type=number(int, at_least=0), default=42, help="of everything but the split")
+    add(
+        "--seed",
+        type=number(int, at_least=0),
+        default=42,
+        help="random seed (the split has its own)",
+    )
     add(
         "--precision",
         choices=PRECISIONS,
@@ -78,7 +82,7 @@ def trainer_parser(
         "--checkpoint_seconds",
         type=number(float, at_least=0),
         default=60,
-        help="save after an epoch when so long has passed since the last time; 0: each epoch",
+        help="save after an epoch once so many seconds have passed since the last time",
     )
     add_shared_arguments(parser)
     return parser
@@ -119,10 +123,13 @@ def add_shared_arguments(parser: Parser) -> None:
         "--split_by",
         choices=("image", "subject"),
         default="image",
-        help="subject: no subject is in two splits; test with what was trained with",
+        help="subject: no subject is in two splits; use the same to train and to test",
     )
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes a GPU if any"
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="auto uses a GPU if there is one",
     )
 
 
@@ -136,7 +143,7 @@ def picture_path(text: str) -> str:
     """An argparse type: a path whose ending names a picture format."""
     if plots.picture_format(text) not in plots.PICTURE_FORMATS:
         formats = ", ".join(plots.PICTURE_FORMATS)
-        raise argparse.ArgumentTypeError(f"{text}: no picture format; use one of {formats}")
+        raise argparse.ArgumentTypeError(f"{text}: not a picture format; use one of {formats}")
     return text
 
 
@@ -157,49 +164,51 @@ def number(
         if not (value > above and at_least <= value <= at_most):
             name = "a whole number" if kind is int else "a number"
             low = f"above {above:g}" if above > -math.inf else f"from {at_least:g}"
-            raise argparse.ArgumentTypeError(f"{text} is not {name} {low} to {at_most}")
+            raise argparse.ArgumentTypeError(
+                f"{text}: must be {name} {low} and not above {at_most}"
+            )
         return value
 
     return parse
 
 
-def reports_errors(main: Callable[..., Any] | None = None, *, resumable: bool = False) -> Any:
-    """Decorate a script's main: no traceback for what its user can mend.
+def reports_errors(*, resumable: bool = False) -> Callable[..., Any]:
+    """Decorate a script's main: no traceback for what its user can fix.
 
     A UserError becomes its message and exit status 2, Ctrl-C becomes one line (with the command
     that resumes, if the script can) and exit status 130.
     """
-    if main is None:
-        return functools.partial(reports_errors, resumable=resumable)
 
-    @functools.wraps(main)
-    def wrapper(argv: list[str] | None = None) -> Any:
-        speaks = distributed.rank() == 0
-        sys.stdout = _lasting(sys.stdout if speaks else None)
-        sys.stderr = _lasting(sys.stderr if speaks else None)
-        try:
-            if distributed.processes() > 1 and not resumable:
-                raise UserError("this command needs one process: start it without torchrun")
-            return main(argv)
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise SystemExit(2) from error
-        except KeyboardInterrupt as error:
-            message = "Interrupted."
-            if resumable:
-                arguments = [a for a in (sys.argv[1:] if argv is None else argv) if a != "--resume"]
-                command = ["python", Path(main.__globals__["__file__"]).name, *arguments]
-                message += f" To resume: {shlex.join([*command, '--resume'])}"
-            print(f"\n{message}", file=sys.stderr)
-            raise SystemExit(130) from error
+    def decorate(main: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(main)
+        def wrapper(argv: list[str] | None = None) -> Any:
+            speaks = distributed.rank() == 0
+            sys.stdout = _tolerate_closed_pipe(sys.stdout if speaks else None)
+            sys.stderr = _tolerate_closed_pipe(sys.stderr if speaks else None)
+            try:
+                if distributed.processes() > 1 and not resumable:
+                    raise UserError("this command needs one process: start it without torchrun")
+                return main(argv)
+            except UserError as error:
+                print(f"error: {error}", file=sys.stderr)
+                raise SystemExit(2) from error
+            except KeyboardInterrupt as error:
+                message = "Interrupted."
+                if resumable:
+                    arguments = [word for word in sys.argv if word != "--resume"]
+                    message += f" To resume: {shlex.join(['python', *arguments, '--resume'])}"
+                print(f"\n{message}", file=sys.stderr)
+                raise SystemExit(130) from error
 
-    return wrapper
+        return wrapper
+
+    return decorate
 
 
-def _lasting(stream: TextIO | None) -> TextIO:
-    """A stream that outlives its reader: when `| head` has seen enough, the work goes on.
+def _tolerate_closed_pipe(stream: TextIO | None) -> TextIO:
+    """Keep running when a stream is closed or its reader is gone (`| head`).
 
-    It is shown at once in a notebook too, and no error where a terminal lacks "≤" or "±".
+    What is printed is shown at once, in a notebook too, and is no error where a terminal lacks "≤".
     """
     if stream is None:  # closed by >&-, or not to be heard
         return open(os.devnull, "w", errors="replace")

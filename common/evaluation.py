@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common import UserError
-from common.biometry import diameters, measure_axes
+from common.biometry import DIAMETERS, diameters, measure_axes
 from common.ground_truth import LANDMARKS, NAME_COLUMN, RATE_COLUMN, landmark_values
 from common.heatmaps import argmax_landmarks, confidence
 from common.images import IMAGE_SIZE, LandmarkImages
@@ -24,7 +24,6 @@ CLINICAL_TARGET = 5  # mm
 # An image with a landmark of less confidence than this is flagged. Chosen on validation images
 # (ReadMe_Complete.txt, "Confidence and review").
 REVIEW_CONFIDENCE = 0.8
-DIAMETERS = ("ofd", "bpd")
 
 
 @torch.inference_mode()
@@ -54,7 +53,7 @@ def predict(model: nn.Module, data: LandmarkImages, batch_size: int) -> tuple[Te
 
 
 def pixel_errors(predicted: Tensor, ground_truth: Tensor) -> np.ndarray:
-    """Euclidean distances in pixels: two [N, 4, 2] → [N, 4]."""
+    """Euclidean distances in pixels: two tensors [N, 4, 2] on the CPU → array [N, 4]."""
     return torch.linalg.vector_norm(predicted - ground_truth, dim=-1).numpy()
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import os
 import secrets
+import socket
+import sys
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -65,11 +69,11 @@ def check_outputs(args: Namespace) -> None:
         target = os.path.realpath(path)
         folder = os.path.dirname(target)
         if os.path.isdir(target) or path.endswith(("/", os.sep)):
-            raise UserError(f"{path or name}: is a folder, and a file is to be written there")
+            raise UserError(f"{path or name}: is a folder; give the name of a file")
         if len(os.fsencode(os.path.basename(target))) > MAX_NAME:
             raise UserError(f"{path}: the name is longer than {MAX_NAME} bytes")
         if os.path.exists(target) and not os.path.isfile(target):
-            raise UserError(f"{path}: is no regular file, and is not replaced by one")
+            raise UserError(f"{path}: is not a regular file and will not be replaced")
         if not os.path.isdir(folder):
             raise UserError(f"{path}: the folder {os.path.dirname(path) or folder} does not exist")
         if not os.access(folder, os.W_OK):
@@ -77,6 +81,24 @@ def check_outputs(args: Namespace) -> None:
         if target in taken:
             raise UserError(f"{path}: {taken[target]} and {name} are the same file")
         taken[target] = name
+
+
+@contextlib.contextmanager
+def claim(*paths: str) -> Iterator[None]:
+    """Raise UserError where a run that still lives writes to one of the same files.
+
+    The name of a Linux socket belongs to one process, leaves no file, and is free again however
+    the process ends. Other systems have nothing of the kind, and no check.
+    """
+    with contextlib.ExitStack() as held:
+        for path in paths if sys.platform == "linux" and distributed.rank() == 0 else ():
+            holder = held.enter_context(socket.socket(socket.AF_UNIX))
+            try:
+                holder.bind("\0" + hashlib.sha256(os.path.realpath(path).encode()).hexdigest())
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise UserError(f"{path}: another run is still writing to it") from error
+        yield
 
 
 def protect_images(args: Namespace, names: Iterable[str]) -> None:

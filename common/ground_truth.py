@@ -40,7 +40,8 @@ def read_ground_truth(csv_path: str) -> pd.DataFrame:
     `ofd_1_x … bpd_2_y`, float64, in pixels of the original image; then, where the file has them,
     `px_to_mm_rate`, float64, NaN where the cell is empty, and `SubjectID`, text. Columns are found
     by name, in any order and without regard to case, spaces, hyphens and underscores; others are
-    left out. A file without a header is read by position if it has exactly nine columns.
+    left out. A file without a header is read by position, and a line printed, if it has exactly
+    nine columns.
     Raises UserError, naming file, row and column, for everything that cannot be used.
     """
     cells = _name_columns(_read_cells(csv_path), csv_path)
@@ -58,7 +59,7 @@ def read_ground_truth(csv_path: str) -> pd.DataFrame:
 
 
 def landmark_values(table: pd.DataFrame, *columns: str) -> np.ndarray:
-    """What a table holds in these columns of each landmark: [N, 4, len(columns)].
+    """What a table holds in these columns of each landmark: float64 [N, 4, len(columns)].
 
     landmark_values(table, "x", "y") are the coordinates in `ofd_1_x`, `ofd_1_y`, `ofd_2_x`, …
     """

@@ -14,10 +14,8 @@ def gaussian_heatmaps(landmarks: Tensor, size: tuple[int, int], sigma: float) ->
 
     landmarks: [..., 4, 2], (x, y) in pixels of the image; one that lies outside the frame is drawn
     at the nearest border pixel. size: (height, width). sigma: in pixels. Returns [..., 4, H, W] in
-    the dtype of the landmarks (float32 for integers) and on their device.
+    the dtype of the landmarks and on their device.
     """
-    if not landmarks.is_floating_point():
-        landmarks = landmarks.float()
     height, width = size
 
     def profile(center: Tensor, length: int) -> Tensor:
@@ -40,7 +38,7 @@ def argmax_landmarks(heatmaps: Tensor) -> Tensor:
 
 
 def confidence(heatmaps: Tensor) -> Tensor:
-    """How far a heatmap is to be trusted: its peak value, within 0 and 1.
+    """The confidence in a heatmap: its peak value, clamped to [0, 1].
 
     [..., 4, H, W] → float32 [..., 4].
 

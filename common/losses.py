@@ -36,9 +36,7 @@ class AdaptiveWingLoss(nn.Module):
     hardly do.
     """
 
-    def __init__(
-        self, omega: float = 14, theta: float = 0.5, epsilon: float = 1, alpha: float = 2.1
-    ) -> None:
+    def __init__(self, omega: float, theta: float, epsilon: float, alpha: float) -> None:
         super().__init__()
         self.omega = omega
         self.theta = theta

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
+from common.augmentation import Augment
 from common.biometry import MAX_MIDPOINT_DISTANCE, MIN_ANGLE, MIN_RATIO
 from common.files import write_file
 from common.ground_truth import LANDMARK_NAMES, landmark_values
@@ -57,7 +58,7 @@ def training_curves(history: dict[str, Any], path: str) -> None:
 
 def augmentation_examples(
     data: LandmarkImages,
-    augment: Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]],
+    augment: Augment,
     seed: int,
     path: str,
 ) -> None:

@@ -128,7 +128,7 @@ def _smooth_step(values: np.ndarray, zero_at: float, one_at: float) -> np.ndarra
     return t * t * (3 - 2 * t)
 
 
-@reports_errors
+@reports_errors()
 def main(argv: list[str] | None = None) -> None:
     """Write `images/NNN_HC.png` and `ground_truth.csv` into a folder."""
     parser = Parser("Make a synthetic data set in the format of the real one.")

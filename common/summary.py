@@ -1,4 +1,4 @@
-"""What is printed of a prediction_table: every text, no number of its own."""
+"""What is printed of a ground truth and of a prediction_table."""
 
 from __future__ import annotations
 
@@ -7,19 +7,51 @@ import textwrap
 import numpy as np
 import pandas as pd
 
-from common.biometry import normalised_errors
+from common.biometry import DIAMETERS, measure_axes, normalised_errors
 from common.evaluation import (
+    BANDS,
     CLINICAL_TARGET,
-    DIAMETERS,
     REVIEW_CONFIDENCE,
     REVIEW_ERROR,
     band_counts,
     errors_of,
 )
-from common.ground_truth import LANDMARK_NAMES, NAME_COLUMN, landmark_values
+from common.ground_truth import (
+    LANDMARK_NAMES,
+    NAME_COLUMN,
+    landmark_values,
+    subjects_in_training,
+)
 
-BAND_NAMES = ("Excellent (≤10 px)", "Good (10-20 px)", "Poor (20-50 px)", "Failure (>50 px)")
+BAND_NAMES = (
+    f"Excellent (≤{BANDS[0]} px)",
+    f"Good ({BANDS[0]}-{BANDS[1]} px)",
+    f"Poor ({BANDS[1]}-{BANDS[2]} px)",
+    f"Failure (>{BANDS[2]} px)",
+)
 MAX_NAMES_SHOWN = 20
+
+
+def describe_splits(splits: dict[str, pd.DataFrame]) -> str:
+    """How many images there are, in which splits, and what the audit finds, as lines to print.
+
+    splits: `train`, `val` and `test`, or `all`.
+    """
+    table = pd.concat(splits.values())
+    lines = [f"Loaded {len(table)} images"]
+    if "test" in splits:
+        lines.append(" | ".join(f"{name.capitalize()}: {len(s)}" for name, s in splits.items()))
+    audit = measure_axes(landmark_values(table, "x", "y"), table.index)
+    text = f"Audit: {audit['plausible'].sum()} of {len(table)} annotations plausible"
+    if "test" in splits:
+        rows = splits["test"].index
+        text += f", {audit.loc[rows, 'plausible'].sum()} of {len(rows)} in test"
+    text += f"; OFD shorter than BPD in {(audit['ofd_px'] < audit['bpd_px']).sum()}"
+    seen = subjects_in_training(splits)
+    if seen:
+        counts = " and ".join(f"{s.sum()} of {len(s)} {name}" for name, s in seen.items())
+        text += f"; subjects of training in {counts} images"
+    return "\n".join([*lines, text])
 
 
 def report(table: pd.DataFrame) -> str:

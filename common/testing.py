@@ -13,13 +13,13 @@ import pandas as pd
 from torch import nn
 
 from common import UserError, evaluation, plots, summary
-from common.audit import describe_splits
 from common.checkpoint import load_weights
 from common.devices import advice_when_out_of_memory, seed_everything, select_device
 from common.files import protect_images, write_table
 from common.ground_truth import NAME_COLUMN, SPLIT_SEED, read_ground_truth, split_ground_truth
 from common.images import load_images
 from common.models import count_parameters
+from common.summary import describe_splits
 
 
 def run(model: nn.Module, args: Namespace) -> None:
@@ -37,7 +37,8 @@ def run(model: nn.Module, args: Namespace) -> None:
 
     checkpoint = load_weights(model, args.model_path)
     print(f"{type(model).__name__}: {count_parameters(model):,} parameters")
-    _refuse_training_images(checkpoint, rows, args)
+    if args.split not in ("train", "all"):
+        refuse_training_images(checkpoint, rows, args.model_path)
     data = load_images(rows, args.image_folder_path)
 
     started = time.monotonic()
@@ -47,7 +48,7 @@ def run(model: nn.Module, args: Namespace) -> None:
         )
     milliseconds = 1000 * (time.monotonic() - started) / len(data)
 
-    table = evaluation.prediction_table(
+    predictions = evaluation.prediction_table(
         rows,
         data,
         predicted,
@@ -55,29 +56,25 @@ def run(model: nn.Module, args: Namespace) -> None:
         split=args.split,
         model_sha256=hashlib.sha256(Path(args.model_path).read_bytes()).hexdigest(),
     )
-    plots.predictions(data, table, args.pred_save_path)
-    plots.error_distribution(evaluation.errors_of(table), args.error_save_path)
+    plots.predictions(data, predictions, args.pred_save_path)
+    plots.error_distribution(evaluation.errors_of(predictions), args.error_save_path)
     if args.csv_save_path:
-        write_table(table, args.csv_save_path)
+        write_table(predictions, args.csv_save_path)
 
     print(f"Predicted in {milliseconds:.1f} ms per image\n")
-    print(summary.report(table))
+    print(summary.report(predictions))
     print(f"\nPredictions: {args.pred_save_path}\nErrors:      {args.error_save_path}")
     if args.csv_save_path:
         print(f"Table:       {args.csv_save_path}")
 
 
-def _refuse_training_images(
-    checkpoint: dict[str, Any], rows: pd.DataFrame, args: Namespace
-) -> None:
-    """Raise UserError where a test is of images that the checkpoint was trained on, unasked."""
-    if args.split in ("train", "all"):
-        return
+def refuse_training_images(checkpoint: dict[str, Any], rows: pd.DataFrame, path: str) -> None:
+    """Raise UserError where the checkpoint in a file was trained on some of these rows."""
     train_images = map(os.path.normpath, checkpoint.get("train_images") or [])
     trained_on = rows[NAME_COLUMN].map(os.path.normpath).isin(list(train_images))
     if trained_on.any():
         raise UserError(
-            f"{args.model_path}: was trained on {trained_on.sum()} of the {len(rows)} images of "
+            f"{path}: was trained on {trained_on.sum()} of the {len(rows)} images of "
             f"this split, {rows[NAME_COLUMN][trained_on].iloc[0]} for one: another ground truth, "
             "or another --split_by. Test with those of the training, or with --split all"
         )

@@ -1,11 +1,10 @@
-"""The one training loop and the warm-up schedule."""
+"""The training loop, what comes before it, and the warm-up schedule."""
 
 from __future__ import annotations
 
 import math
 import time
 from argparse import Namespace
-from typing import Callable
 
 import pandas as pd
 import torch
@@ -15,8 +14,8 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
 from common import UserError, distributed
-from common.audit import describe_splits
-from common.checkpoint import Run, claim
+from common.augmentation import Augment
+from common.checkpoint import Run
 from common.devices import (
     advice_when_out_of_memory,
     autocast_dtype,
@@ -25,17 +24,20 @@ from common.devices import (
     select_device,
     use_fast_memory_format,
 )
-from common.files import outputs_of, protect_images
+from common.files import claim, outputs_of, protect_images
 from common.ground_truth import NAME_COLUMN, read_ground_truth, split_ground_truth
 from common.images import LandmarkImages, load_images
 from common.models import count_parameters
-
-Augment = Callable[[Tensor, Tensor, torch.Generator], "tuple[Tensor, Tensor]"]
+from common.summary import describe_splits
 
 
 def prepare(args: Namespace) -> tuple[LandmarkImages, LandmarkImages]:
-    """Seed everything, and load the training and the validation set onto the device."""
-    with claim(*outputs_of(args).values()):  # or refused before any work; `fit` holds on to it
+    """Seed everything, and load the training and the validation set onto the device.
+
+    args: a trainer's. Raises UserError for a device, rows and images that cannot be used, and
+    where another run writes to the same files.
+    """
+    with claim(*outputs_of(args).values()):  # to fail early; `fit` claims them while it runs
         pass
     device = distributed.join(select_device(args.device), args.batch_size)
     check_precision(args.precision, device)
@@ -85,9 +87,10 @@ def fit(
     """Train a model and keep the state with the lowest validation loss.
 
     train_set and val_set lie on one device, and the model is moved there. loss(heatmaps,
-    landmarks) is a mean over the images. args: a trainer's. augment changes the training batches.
-    What is written, and when, is told at `Run`.
-    Raises UserError when the checkpoint does not belong to this run, or a loss is not finite.
+    landmarks) is a mean over the batch. args: a trainer's. augment changes the training batches.
+    See `Run` for what is written and when.
+    Raises UserError when the checkpoint does not belong to this run, another run writes to its
+    files, a file cannot be written, a loss is not finite, or CUDA is out of memory.
     """
     device = train_set.images.device
     dtype = autocast_dtype(args.precision, device)
@@ -160,7 +163,7 @@ def train_one_epoch(
     seed: int,
     dtype: torch.dtype = torch.float32,
     augment: Augment | None = None,
-    description: str = "",
+    description: str = "Epoch",
 ) -> float:
     """One pass over the data in an order drawn from `seed`; returns the mean loss per image.
 
@@ -204,7 +207,7 @@ def validate(
     data: LandmarkImages,
     batch_size: int,
     dtype: torch.dtype = torch.float32,
-    description: str = "",
+    description: str = "Epoch",
 ) -> float:
     """The mean loss per image, without training. Raises UserError if it is not finite."""
     model.eval()

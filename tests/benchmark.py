@@ -47,7 +47,7 @@ from common.training import train_one_epoch
 
 BATCH = 8
 SIGMA = 10.0
-H1, H3 = (UNet, nn.MSELoss()), (ResNetUNet, AdaptiveWingLoss())
+H1, H3 = (UNet, nn.MSELoss()), (ResNetUNet, AdaptiveWingLoss(14, 0.5, 1, 2.1))
 
 
 class PlainDataset(Dataset):
@@ -327,7 +327,7 @@ def describe_machine() -> str:
     )
 
 
-@cli.reports_errors
+@cli.reports_errors()
 def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser(__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="under 3 minutes on 2 CPU cores")

@@ -20,15 +20,11 @@ from common import UserError, cli
 from common.biometry import measure_axes
 from common.checkpoint import load_weights
 from common.evaluation import REVIEW_ERROR, pixel_errors
-from common.ground_truth import (
-    NAME_COLUMN,
-    landmark_values,
-    read_ground_truth,
-    split_ground_truth,
-)
+from common.ground_truth import landmark_values, read_ground_truth, split_ground_truth
 from common.heatmaps import argmax_landmarks, confidence
 from common.images import load_images
 from common.models import ResNetUNet, UNet
+from common.testing import refuse_training_images
 
 NETWORKS = {"1": UNet, "2": UNet, "3": ResNetUNet}
 SIGMA = 10  # px, of the heatmaps that all three are trained towards
@@ -76,7 +72,7 @@ def auroc(confidences: np.ndarray, wrong: np.ndarray) -> tuple[float, float, flo
     return roc_auc_score(wrong.ravel(), -confidences.ravel()), *np.percentile(values, [2.5, 97.5])
 
 
-@cli.reports_errors
+@cli.reports_errors()
 @torch.inference_mode()
 def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser("Compare measures of confidence on plausible validation images.")
@@ -91,12 +87,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"{args.csv_path}: no validation image has a plausible annotation")
     model = NETWORKS[args.hypothesis]().eval()
     checkpoint = load_weights(model, args.model_path)
-    trained_on = rows[NAME_COLUMN].isin(checkpoint.get("train_images", [])).sum()
-    if trained_on:
-        raise UserError(
-            f"{args.model_path}: was trained on {trained_on} of the {len(rows)} images that are "
-            "in validation now: another ground truth, or another --split_by"
-        )
+    refuse_training_images(checkpoint, rows, args.model_path)
     data = load_images(rows, args.image_folder_path)
     starts = range(0, len(data), 8)
     heatmaps = torch.cat([model(data.batch(slice(i, i + 8))[0]) for i in starts])

@@ -118,7 +118,7 @@ def test_one_row_is_enough_and_nothing_is_written_unasked(data, tmp_path, capsys
         (["--image_folder_path", "no"], "no: no such image folder"),
         (["--csv_save_path", "ground_truth.csv"], "ground_truth.csv: csv_path and csv_save_path"),
         (["--csv_save_path", "no/audit.csv"], "no/audit.csv: the folder no"),
-        (["--plot_save_path", "audit.doc"], "audit.doc: no picture format"),
+        (["--plot_save_path", "audit.doc"], "audit.doc: not a picture format"),
         (["--plot_save_path", "images"], "images: is a folder"),
         (["--plot_save_path", "images/000_HC.png"], "images/000_HC.png: is one of the images"),
     ],

@@ -55,7 +55,7 @@ def test_numbers_beyond_their_limits(kind, limits, text):
         cli.number(kind, **limits)(text)
     what = "a whole number" if kind is int else "a number"
     low = "above 0" if limits is ABOVE_0 else "from 0"
-    assert str(refused.value) == f"{text} is not {what} {low} to 4294967295"
+    assert str(refused.value) == f"{text}: must be {what} {low} and not above 4294967295"
 
 
 def failing(error, **options):
@@ -66,7 +66,7 @@ def failing(error, **options):
     return main
 
 
-def test_what_the_user_can_mend_ends_in_its_message(capsys):
+def test_what_the_user_can_fix_ends_in_its_message(capsys):
     with pytest.raises(SystemExit) as stopped:
         failing(UserError("a.csv: row 2: no"))([])
     assert stopped.value.code == 2
@@ -79,17 +79,26 @@ def test_what_is_our_own_fault_keeps_its_traceback():
 
 
 @pytest.mark.parametrize("resumed", [[], ["--resume"]])
-def test_ctrl_c_names_the_command_that_resumes(resumed, capsys):
+def test_ctrl_c_names_the_command_that_resumes(resumed, capsys, monkeypatch):
     arguments = ["--csv_path", "my data/it's $1.csv", *resumed, "--lr", "0.1"]
+    monkeypatch.setattr("sys.argv", ["code/trainer.py", *arguments])
     with pytest.raises(SystemExit) as stopped:
-        failing(KeyboardInterrupt(), resumable=True)(arguments)
+        failing(KeyboardInterrupt(), resumable=True)()
     assert stopped.value.code == 130
     last_line = capsys.readouterr().err.splitlines()[-1]
     start = "Interrupted. To resume: "
     assert last_line.startswith(start)
     # As a shell reads it, --resume once.
     assert shlex.split(last_line[len(start) :]) == [
-        *("python", "test_cli.py", "--csv_path", "my data/it's $1.csv", "--lr", "0.1", "--resume")
+        *(
+            "python",
+            "code/trainer.py",
+            "--csv_path",
+            "my data/it's $1.csv",
+            "--lr",
+            "0.1",
+            "--resume",
+        )
     ]
 
 
@@ -100,7 +109,7 @@ def test_ctrl_c_where_nothing_can_be_resumed(capsys):
     assert capsys.readouterr().err == "\nInterrupted.\n"
 
 
-@cli.reports_errors
+@cli.reports_errors()
 def talkative(done):
     for number in range(3):
         print(f"line {number}, 5 ≤ 6")

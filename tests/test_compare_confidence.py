@@ -71,7 +71,7 @@ def test_a_checkpoint_that_was_trained_on_validation_images(
     torch.save(checkpoint, tmp_path / "checkpoint.pth")
     arguments = [*data_arguments, "--model_path", str(tmp_path / "checkpoint.pth")]
     line = refusal(compare_confidence.main, arguments, capsys)
-    assert "was trained on 1 of the 1 images that are in validation now" in line
+    assert "was trained on 1 of the 1 images of this split" in line
 
 
 @pytest.mark.parametrize("half", [slice(0, 2), slice(2, 4)])

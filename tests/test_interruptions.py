@@ -69,7 +69,9 @@ def test_ctrl_c_says_how_to_resume(interrupted):
     assert status == 130
     assert "Traceback" not in errors
     last_line = errors.splitlines()[-1]
-    assert last_line.startswith("Interrupted. To resume: python Trainer_Hypothesis3.py --csv_path ")
+    assert last_line.startswith(
+        f"Interrupted. To resume: python {ROOT}/Trainer_Hypothesis3.py --csv_path "
+    )
     assert last_line.endswith(" --resume")
     # The epoch took less than a minute, so nothing was written before; now it is.
     assert 1 <= load(folder)[1]["epoch"] < EPOCHS

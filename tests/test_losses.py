@@ -7,6 +7,7 @@ from torch import nn
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 
 OMEGA, THETA, EPSILON, ALPHA = 14, 0.5, 1, 2.1  # the report's
+LOSS = AdaptiveWingLoss(OMEGA, THETA, EPSILON, ALPHA)
 
 
 def adaptive_wing(pred, target):
@@ -24,13 +25,13 @@ def adaptive_wing(pred, target):
 @pytest.mark.parametrize("sign", [1, -1])
 def test_closed_form(target, difference, sign):
     pred = torch.tensor([target + sign * difference], dtype=torch.float64)
-    loss = AdaptiveWingLoss()(pred, torch.tensor([target], dtype=torch.float64))
+    loss = LOSS(pred, torch.tensor([target], dtype=torch.float64))
     assert loss.item() == pytest.approx(adaptive_wing(pred.item(), target), rel=1e-9, abs=1e-12)
 
 
 def test_a_value_worked_out_by_hand():
     # target 1, prediction 0.75: 14 · ln(1 + 0.25^1.1) = 14 · ln(1.217638) = 2.75678
-    loss = AdaptiveWingLoss()(torch.tensor([0.75]), torch.tensor([1.0]))
+    loss = LOSS(torch.tensor([0.75]), torch.tensor([1.0]))
     assert loss.item() == pytest.approx(2.75678, abs=1e-4)
 
 
@@ -39,14 +40,14 @@ def test_mean_over_all_elements():
     target = torch.rand(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     pairs = zip(pred.flatten().tolist(), target.flatten().tolist())
     expected = sum(adaptive_wing(p, t) for p, t in pairs) / pred.numel()
-    assert AdaptiveWingLoss()(pred, target).item() == pytest.approx(expected, rel=1e-5)
+    assert LOSS(pred, target).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("target", [0.0, 0.4, 1.0])
 def test_value_and_slope_are_continuous_at_theta(target):
     def value_and_slope(difference):
         pred = torch.tensor(target + difference, dtype=torch.float64, requires_grad=True)
-        loss = AdaptiveWingLoss()(pred, torch.tensor(target, dtype=torch.float64))
+        loss = LOSS(pred, torch.tensor(target, dtype=torch.float64))
         loss.backward()
         return loss.item(), pred.grad.item()
 
@@ -62,7 +63,7 @@ def test_value_and_gradient_are_finite_everywhere():
             # one at a time, or one bad gradient could hide among the others
             for i in range(len(differences)):
                 (gradient,) = torch.autograd.grad(
-                    AdaptiveWingLoss()(pred[i : i + 1], torch.tensor([target])), pred
+                    LOSS(pred[i : i + 1], torch.tensor([target])), pred
                 )
                 assert torch.isfinite(gradient).all(), (target, differences[i])
 
@@ -71,14 +72,14 @@ def test_half_precision_is_computed_in_float32():
     # In FP16, 1e-4 ** 2.1 would be 0, and 300 ** 2.1 infinite.
     for difference in (1e-4, 300.0):
         pred = torch.tensor([difference], dtype=torch.float16)
-        loss = AdaptiveWingLoss()(pred, torch.zeros(1))
+        loss = LOSS(pred, torch.zeros(1))
         assert loss.dtype == torch.float32
         assert loss.item() == pytest.approx(adaptive_wing(pred.item(), 0.0), rel=1e-5)
 
 
 def test_float32_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = AdaptiveWingLoss()(torch.full((8,), 0.3), torch.full((8,), 0.6))
+        loss = LOSS(torch.full((8,), 0.3), torch.full((8,), 0.6))
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(adaptive_wing(0.3, 0.6), rel=1e-5)
 
@@ -134,5 +135,5 @@ def test_heatmap_loss_takes_the_adaptive_wing():
     landmarks = torch.tensor([[[3.0, 2.0]] * 4])
     heatmaps = torch.zeros(1, 4, 5, 7)
     heatmaps[:, :, 2, 3] = 0.75
-    loss = HeatmapLoss(AdaptiveWingLoss(), sigma=0.1)(heatmaps, landmarks)
+    loss = HeatmapLoss(LOSS, sigma=0.1)(heatmaps, landmarks)
     assert loss.item() == pytest.approx(2.75678 / (5 * 7), abs=1e-5)

@@ -153,7 +153,8 @@ def test_spatial_attention_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("network", "criterion"), [(UNet, torch.nn.MSELoss()), (ResNetUNet, AdaptiveWingLoss())]
+    ("network", "criterion"),
+    [(UNet, torch.nn.MSELoss()), (ResNetUNet, AdaptiveWingLoss(14, 0.5, 1, 2.1))],
 )
 def test_overfits_two_images(network, criterion):
     torch.manual_seed(0)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from common import UserError, checkpoint, files, training
-from common.checkpoint import claim
+from common.files import claim
 from common.losses import HeatmapLoss
 from common.training import fit, warmup_cosine
 from tests.conftest import assert_same, files_in, some_images

@@ -432,8 +432,8 @@ def test_a_bad_argument_of_a_real_command(data_arguments, tmp_path):
     finished = run_command(arguments, tmp_path)
     assert finished.returncode == 2
     assert finished.stdout == ""
-    expected = "Trainer_Hypothesis1.py: error: argument --lr: 1e300 is not a number above 0 to "
-    assert finished.stderr == f"{expected}4294967295\n"
+    expected = "Trainer_Hypothesis1.py: error: argument --lr: 1e300: must be a number above 0 and "
+    assert finished.stderr == f"{expected}not above 4294967295\n"
 
 
 def test_a_tester_without_a_reader(data_arguments, weights, tmp_path):

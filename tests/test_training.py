@@ -131,7 +131,7 @@ def test_training_changes_the_model_and_validation_does_not():
     torch.manual_seed(0)
     model = UNet()
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    validate(model, HeatmapLoss(AdaptiveWingLoss(), sigma=10), numbered_images(2), 2)
+    validate(model, HeatmapLoss(AdaptiveWingLoss(14, 0.5, 1, 2.1), sigma=10), numbered_images(2), 2)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
