@@ -21,6 +21,9 @@ from common import cli, distributed, training
 from common.losses import HeatmapLoss
 from tests.conftest import ROOT, assert_same, some_images
 
+if sys.version_info < (3, 10):  # whose torchrun needs it, and PyTorch does not bring it
+    pytest.importorskip("importlib_metadata")
+
 TORCHRUN = ("-m", "torch.distributed.run", "--nproc_per_node=2")
 
 
