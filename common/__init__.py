@@ -4,8 +4,8 @@ import os
 import re
 
 # OpenCV reads this when it is imported. Without it, a file of 1 MB may claim 30,000 × 30,000 px
-# and take a gigabyte; no ultrasound image is larger than 2²⁸ px.
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**28))
+# and take gigabytes; no ultrasound image is larger than 2²⁶ px (8192 × 8192).
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
 
 
 class UserError(Exception):

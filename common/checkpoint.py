@@ -25,7 +25,7 @@ from common.files import write_file
 from common.images import LandmarkImages, dataset_fingerprint
 
 # What may differ when a run is resumed, beside every path: it changes nothing that is computed.
-MAY_CHANGE = ("device", "resume", "checkpoint_seconds")
+MAY_CHANGE = ("device", "resume", "checkpoint_seconds", "encoder_weights")
 
 
 def load_weights(model: nn.Module, path: str) -> dict[str, Any]:
@@ -163,18 +163,14 @@ class Run:
             "train_images": train_set.names,
         }
         history: dict[str, Any] = {"train_losses": [], "val_losses": [], "learning_rates": []}
-        checkpoint = {"epoch": 0, **history, "best_val_loss": math.inf, "best_epoch": 0}
-        # The checkpoint of the last finished epoch, and the weights of the best one.
-        self.state: tuple[dict[str, Any], dict[str, Tensor]] = (checkpoint, {})
+        best = {"best_val_loss": math.inf, "best_epoch": 0, "best_model_state_dict": {}}
+        self.checkpoint = {"epoch": 0, **history, **best}  # of the last finished epoch
         self.saved_epoch = 0
 
     def __enter__(self) -> Run:
         path = self.args.checkpoint_save_path
-        checkpoint = from_first(
-            lambda: read_file(path) if self.args.resume and os.path.exists(path) else None
-        )
-        if checkpoint is not None:
-            self._resume(checkpoint)
+        if from_first(lambda: self.args.resume and os.path.exists(path)):
+            self._resume(from_first(lambda: read_file(path)))
             print(f"{path}: resuming from epoch {self.checkpoint['epoch']}")
         else:
             if self.args.resume:
@@ -188,15 +184,10 @@ class Run:
         if self.checkpoint["epoch"] != self.saved_epoch:
             self._save()
 
-    @property
-    def checkpoint(self) -> dict[str, Any]:
-        """The checkpoint of the last finished epoch."""
-        return self.state[0]
-
     def end_epoch(self, train_loss: float, val_loss: float, learning_rate: float) -> bool:
         """Note a finished epoch, and save where args.checkpoint_seconds have passed since the last
         time. Returns whether it is the best so far."""
-        last, best_weights = self.state
+        last = self.checkpoint
         is_best = val_loss < last["best_val_loss"]
         checkpoint = {
             "epoch": last["epoch"] + 1,
@@ -210,49 +201,45 @@ class Run:
             "learning_rates": [*last["learning_rates"], learning_rate],
             "best_val_loss": val_loss if is_best else last["best_val_loss"],
             "best_epoch": last["epoch"] + 1 if is_best else last["best_epoch"],
+            "best_model_state_dict": last["best_model_state_dict"],
             **self.constants,
         }
+        if is_best:
+            checkpoint["best_model_state_dict"] = checkpoint["model_state_dict"]
         # Ctrl-C may come between any two lines, so the new state is there at once or not at all.
-        self.state = (checkpoint, checkpoint["model_state_dict"] if is_best else best_weights)
+        self.checkpoint = checkpoint
         if time.monotonic() - self.saved_at >= self.args.checkpoint_seconds:
             self._save()
         return is_best
 
     def _save(self) -> None:
-        checkpoint, best_weights = self.state
-        # The model goes first: a kill between the two leaves a checkpoint that will find the same
-        # best model again.
-        save(best_weights, self.args.model_save_path)
+        checkpoint = self.checkpoint
+        save(checkpoint["best_model_state_dict"], self.args.model_save_path)
         save(checkpoint, self.args.checkpoint_save_path)
         plots.training_curves(checkpoint, self.args.plot_save_path)
         self.saved_epoch, self.saved_at = checkpoint["epoch"], time.monotonic()
 
     def _resume(self, checkpoint: dict[str, Any]) -> None:
-        path, model_path = self.args.checkpoint_save_path, self.args.model_save_path
+        path = self.args.checkpoint_save_path
         try:
             self._check_settings(checkpoint)
+            epoch, best_epoch = checkpoint["epoch"], checkpoint["best_epoch"]
+            losses = [checkpoint[name] for name in ("train_losses", "val_losses", "learning_rates")]
+            is_whole = type(epoch) is int and all(len(values) == epoch for values in losses)
+            if not (is_whole and checkpoint["best_val_loss"] == losses[1][best_epoch - 1]):
+                raise ValueError("not as end_epoch makes it")
             for name, part in self.parts.items():
                 state_dict = checkpoint[f"{name}_state_dict"]
-                if state_dict or name != "scaler":  # empty: a scaler that was not in use
+                if name == "model":
+                    for weights in (checkpoint["best_model_state_dict"], state_dict):
+                        _load_state_dict(part, _state_dict_in(weights, path), path)
+                elif state_dict or name != "scaler":  # empty: a scaler that was not in use
                     part.load_state_dict(state_dict)
-            is_best = checkpoint["best_epoch"] == checkpoint["epoch"]
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(f"{path}: no checkpoint of this package") from error
-        has_model = os.path.exists(model_path)
-        if is_best or rank() > 0:  # only process 0 saves them
-            best_weights = checkpoint["model_state_dict"]
-        elif has_model:
-            model = self.parts["model"]
-            load_weights(model, model_path)
-            best_weights = copy.deepcopy(model.state_dict())
-            model.load_state_dict(checkpoint["model_state_dict"])
-        else:
-            raise UserError(
-                f"{model_path}: is missing, and with it the best weights so far (of epoch "
-                f"{checkpoint['best_epoch']}); put it back, or start afresh without --resume"
-            )
-        self.state = (checkpoint, best_weights)
-        self.saved_epoch = checkpoint["epoch"] if has_model else 0  # 0: written again on exit
+        self.checkpoint = checkpoint
+        # Where the model file is gone, it is written again on exit.
+        self.saved_epoch = epoch if os.path.exists(self.args.model_save_path) else 0
 
     def _check_settings(self, checkpoint: dict[str, Any]) -> None:
         """Raise UserError for a checkpoint of other data, or of a run with other arguments."""

@@ -26,7 +26,7 @@ COLUMNS = (NAME_COLUMN, *(f"{landmark}_{axis}" for landmark in LANDMARKS for axi
 RATE_COLUMN = "px_to_mm_rate"  # mm per px of the original image
 SUBJECT_COLUMN = "SubjectID"
 SUBJECT_IN_NAME = r"(.*\d+)_\d*HC\.\w+"  # 010_HC.png and 010_2HC.png show one subject
-NO_SUBJECT = ("", "-", "?", "na", "n/a", "nan", "none", "null", "unknown")
+NO_SUBJECT = r"\W*|\W*n\W?a\W*|nan|none|null|missing|unknown"  # "", "-", "N/A", …
 
 MAX_PROBLEMS_SHOWN = 20
 SEPARATORS = {";": "semicolons", "\t": "tabs"}
@@ -70,8 +70,10 @@ def landmark_values(table: pd.DataFrame, *columns: str) -> np.ndarray:
 def find_subjects(table: pd.DataFrame) -> pd.Series | None:
     """Who is on each image of a ground truth, as text: `SubjectID` where it is filled in in every
     row, else what names like 010_HC.png and 010_2HC.png say, else None."""
-    if SUBJECT_COLUMN in table and not table[SUBJECT_COLUMN].str.lower().isin(NO_SUBJECT).any():
-        return table[SUBJECT_COLUMN]
+    if SUBJECT_COLUMN in table:
+        named = table[SUBJECT_COLUMN]
+        if not named.str.lower().str.fullmatch(NO_SUBJECT).any():
+            return named
     subjects = table[NAME_COLUMN].str.extract(f"^{SUBJECT_IN_NAME}$", expand=False)
     return None if subjects.isna().any() else subjects
 

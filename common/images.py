@@ -102,7 +102,9 @@ def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
     images, sizes, bits = zip(*loaded)
     deep = [b for b in bits if b > 8]
     if deep:
-        print(f"{len(deep)} images with more than 8 bits ({max(deep)} at most) were scaled to 8")
+        print(
+            f"{len(deep)} images of {min(deep)} to {max(deep)} bits, scaled to 8, each by its own"
+        )
     channels = max(image.shape[2] for image in images)
     stacked = [np.broadcast_to(image, (*image.shape[:2], channels)) for image in images]
     sizes = np.array(sizes, dtype=np.float64)
@@ -132,6 +134,8 @@ def read_image(folder: Path, name: str) -> tuple[np.ndarray, tuple[int, int], in
         content = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise UserError(f"{name}: cannot be read: {error.strerror}") from error
+    if content[:4].tobytes() in (b"II+\0", b"MM\0+"):
+        raise UserError(f"{name}: is a BigTIFF, whose orientation is not known; save it as TIFF")
     _forget_tiff_orientation(content)
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
@@ -147,11 +151,10 @@ def read_image(folder: Path, name: str) -> tuple[np.ndarray, tuple[int, int], in
     if (image == image[0, 0]).all():
         raise UserError(f"{name}: every pixel has the same value")
     bits = max(int(image.max()).bit_length(), 8)
-    if image.dtype == np.uint16:
-        image = np.round(image * (255 / (2**bits - 1))).astype(np.uint8)
-
     height, width = image.shape[:2]
     image = cv2.resize(image, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_LINEAR)
+    if image.dtype == np.uint16:
+        image = np.round(image * (255 / (2**bits - 1))).astype(np.uint8)
     if image.ndim == 2:
         image = image[..., None]
     elif (image[..., :1] == image[..., 1:]).all():  # a grey image saved as a coloured one

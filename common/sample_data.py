@@ -149,14 +149,14 @@ def main(argv: list[str] | None = None) -> None:
     csv = table.to_csv(index=False, lineterminator="\n")
     contents[folder / "ground_truth.csv"] = csv.encode()
 
-    # Whoever names the folder of the real data by mistake keeps the real data.
-    for path, content in contents.items():
-        if path.exists() and path.read_bytes() != content:
-            raise UserError(f"{path}: another data set is there; choose another --output_dir")
     try:
         (folder / "images").mkdir(parents=True, exist_ok=True)
+        # Whoever names the folder of the real data by mistake keeps the real data.
+        for path, content in contents.items():
+            if path.exists() and path.read_bytes() != content:
+                raise UserError(f"{path}: another data set is there; choose another --output_dir")
     except OSError as error:
-        raise UserError(f"{folder / 'images'}: cannot be made: {error.strerror}") from error
+        raise UserError(f"{folder}: cannot be used: {error.strerror}") from error
     for path, content in contents.items():
         write_file(str(path), content)
     print(f"{args.images} images and ground_truth.csv are in {args.output_dir}")

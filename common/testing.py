@@ -15,7 +15,7 @@ from torch import nn
 from common import UserError, evaluation, plots, summary
 from common.checkpoint import load_weights
 from common.devices import advice_when_out_of_memory, seed_everything, select_device
-from common.files import protect_images, write_table
+from common.files import claim, outputs_of, protect_images, write_table
 from common.ground_truth import NAME_COLUMN, SPLIT_SEED, read_ground_truth, split_ground_truth
 from common.images import load_images
 from common.models import count_parameters
@@ -27,6 +27,8 @@ def run(model: nn.Module, args: Namespace) -> None:
 
     args: a tester's. Raises UserError for weights, rows and images that cannot be used.
     """
+    with claim(*outputs_of(args).values()):  # no trainer that is running writes to them
+        pass
     device = select_device(args.device)
     seed_everything(SPLIT_SEED)  # nothing here is random; but the GPU is to repeat itself
     table = read_ground_truth(args.csv_path)
@@ -70,8 +72,10 @@ def run(model: nn.Module, args: Namespace) -> None:
 
 def refuse_training_images(checkpoint: dict[str, Any], rows: pd.DataFrame, path: str) -> None:
     """Raise UserError where the checkpoint in a file was trained on some of these rows."""
-    train_images = map(os.path.normpath, checkpoint.get("train_images") or [])
-    trained_on = rows[NAME_COLUMN].map(os.path.normpath).isin(list(train_images))
+    names = checkpoint.get("train_images")
+    names = names if isinstance(names, list) else []  # weights alone, or another's checkpoint
+    train_images = {os.path.normpath(str(name)) for name in names}
+    trained_on = rows[NAME_COLUMN].map(os.path.normpath).isin(train_images)
     if trained_on.any():
         raise UserError(
             f"{path}: was trained on {trained_on.sum()} of the {len(rows)} images of "

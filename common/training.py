@@ -230,6 +230,6 @@ def _mean(losses: list[Tensor], count: int, name: str) -> float:
     if len(bad):
         raise UserError(
             f"{name} of batch {bad[0].item() + 1} is not finite. Nothing of this epoch is saved; "
-            "what was saved before it is good. Try a lower --lr"
+            "what was saved before it, if anything, is good. Try a lower --lr"
         )
     return sum(totals).item() / count

@@ -259,17 +259,20 @@ def test_a_model_file_that_is_gone_comes_back(tmp_path, epochs):
     assert_same(load(tmp_path), expected)
 
 
-def test_the_best_weights_must_still_be_there(tmp_path):
-    # A hundredfold validation loss makes the second epoch worse than the first, so that its
-    # checkpoint does not hold the best weights.
+@pytest.mark.parametrize("epochs", [2, 3])
+def test_the_best_weights_are_those_of_the_checkpoint_whatever_the_model_file_holds(
+    tmp_path, epochs
+):
+    # A hundredfold validation loss makes the second epoch worse than the first, and in the resumed
+    # run, where calls 1 to 4 train and 5 is the first of validation, the third.
     run(tmp_path, Loss(11, 100.0), epochs=2)
-    assert load(tmp_path)[1]["best_epoch"] == 1
-    (tmp_path / "model.pth").unlink()
-    before = files_in(tmp_path)
-    for epochs in (2, 3):
-        with pytest.raises(UserError, match=r"model\.pth: is missing, .* \(of epoch 1\)"):
-            run(tmp_path, epochs=epochs, resume=True)
-    assert files_in(tmp_path) == before
+    best, checkpoint = load(tmp_path)
+    assert checkpoint["best_epoch"] == 1
+    (tmp_path / "model.pth").unlink()  # or it is of another run
+    if epochs == 3:
+        torch.save(checkpoint["model_state_dict"], tmp_path / "model.pth")
+    run(tmp_path, Loss(5, 100.0), epochs=epochs, resume=True)
+    assert_same(load(tmp_path)[0], best)
 
 
 def test_the_best_weights_outlive_a_resumption_that_finds_no_better_ones(tmp_path):
@@ -324,12 +327,11 @@ def test_other_settings_and_other_data_are_refused_by_name(tmp_path):
         pytest.param(lambda _: tiny_network().state_dict(), id="weights alone"),
         pytest.param(lambda _: [1, 2], id="list"),
         pytest.param(lambda state: {**state, "args": None}, id="args None"),
-        pytest.param(lambda state: {**state, "model_state_dict": {}}, id="empty"),
+        pytest.param(lambda state: {**state, "epoch": 1.0}, id="epoch no int"),
+        pytest.param(lambda state: {**state, "epoch": -5}, id="epoch below 0"),
+        pytest.param(lambda state: {**state, "val_losses": [0.1, 0.2]}, id="other losses"),
+        pytest.param(lambda state: {**state, "best_val_loss": None}, id="no best loss"),
         pytest.param(lambda state: {**state, "optimizer_state_dict": {}}, id="new"),
-        pytest.param(
-            lambda state: {**state, "model_state_dict": torch.nn.Linear(2, 1).state_dict()},
-            id="another network",
-        ),
         *(
             pytest.param(lambda state, key=key: state.pop(key) is None or state, id=f"no {key}")
             for key in ("args", "model_state_dict", "optimizer_state_dict", "dataset_fingerprint")
@@ -342,6 +344,29 @@ def test_a_checkpoint_of_other_make_is_refused(tmp_path, change):
     torch.save(change(torch.load(path, weights_only=True)), path)
     before = files_in(tmp_path)
     with pytest.raises(UserError, match=r"model_checkpoint\.pth: no checkpoint of this package"):
+        run(tmp_path, epochs=2, resume=True)
+    assert files_in(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["model_state_dict", "best_model_state_dict"])
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({}, "holds no state dict"),
+        (torch.nn.Linear(2, 1).state_dict(), "not weights of Sequential: Missing key"),
+        (None, "not finite"),
+    ],
+    ids=["none", "another network's", "NaN"],
+)
+def test_a_checkpoint_with_other_weights_is_refused(tmp_path, name, weights, message):
+    run(tmp_path, epochs=1)
+    path = tmp_path / "model_checkpoint.pth"
+    checkpoint = torch.load(path, weights_only=True)
+    if weights is None:
+        weights = {key: value * math.nan for key, value in checkpoint[name].items()}
+    torch.save({**checkpoint, name: weights}, path)
+    before = files_in(tmp_path)
+    with pytest.raises(UserError, match=rf"model_checkpoint\.pth: .*{message}"):
         run(tmp_path, epochs=2, resume=True)
     assert files_in(tmp_path) == before
 
