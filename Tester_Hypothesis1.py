@@ -7,7 +7,7 @@ from common.models import UNet
 @cli.reports_errors()
 def main(argv=None):
     args = cli.tester_parser(__doc__, hypothesis=1).parse_args(argv)
-    testing.run(UNet(), args)
+    testing.run(UNet, args)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from common.models import ResNetUNet
 @cli.reports_errors()
 def main(argv=None):
     args = cli.tester_parser(__doc__, hypothesis=3).parse_args(argv)
-    testing.run(ResNetUNet(), args)
+    testing.run(ResNetUNet, args)
 
 
 if __name__ == "__main__":

@@ -93,7 +93,13 @@ def tester_parser(description: str, *, hypothesis: int) -> Parser:
     parser = Parser(description)
     add_data_arguments(parser)
     add = parser.add_argument
-    add("--model_path", required=True, default=argparse.SUPPRESS, help="weights to test")
+    add(
+        "--model_path",
+        required=True,
+        default=argparse.SUPPRESS,
+        nargs="+",
+        help="weights to test; of several files, the heatmaps are averaged",
+    )
     add_picture(
         parser, "--pred_save_path", hypothesis, "predictions_visualization", "six predictions"
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 import torch
@@ -26,22 +29,38 @@ CLINICAL_TARGET = 5  # mm
 REVIEW_CONFIDENCE = 0.8
 
 
-@torch.inference_mode()
-def predict(model: nn.Module, data: LandmarkImages, batch_size: int) -> tuple[Tensor, Tensor]:
-    """The landmarks that the model finds, and how confident it is of each.
+class Prediction(NamedTuple):
+    """What models find in N images, on the CPU.
 
-    Returns float32 [N, 4, 2], (x, y) in px of the 256×256 image, and float32 [N, 4] in [0, 1].
-    `data` lies on the model's device; the results are on the CPU.
+    landmarks: float32 [N, 4, 2], (x, y) in px of the 256×256 image. confidences: float32 [N, 4] in
+    [0, 1]. spreads: float32 [N, 4], in px of the 256×256 image, how far the landmark that one of
+    several models finds alone lies from that of all, at most; NaN for a single model.
+    """
+
+    landmarks: Tensor
+    confidences: Tensor
+    spreads: Tensor
+
+
+@torch.inference_mode()
+def predict(models: Sequence[nn.Module], data: LandmarkImages, batch_size: int) -> Prediction:
+    """The landmarks in the average of the models' heatmaps. `data` lies on the models' device.
+
     Raises UserError, naming the image, for a heatmap that is not finite.
     """
-    model.eval()
-    predicted, confidences, is_finite = [], [], []
+    for model in models:
+        model.eval()
+    batches, is_finite = [], []
     starts = range(0, len(data), batch_size)
     for start in tqdm(starts, "Predicting", leave=False, unit="batch"):
         images, _ = data.batch(slice(start, start + batch_size))
-        heatmaps = model(images)
-        predicted.append(argmax_landmarks(heatmaps))
-        confidences.append(confidence(heatmaps))
+        members = torch.stack([model(images) for model in models])
+        heatmaps = members.mean(dim=0)
+        landmarks = argmax_landmarks(heatmaps)
+        spreads = (argmax_landmarks(members) - landmarks).norm(dim=-1).amax(dim=0)
+        if len(models) == 1:
+            spreads = torch.full_like(spreads, torch.nan)
+        batches.append((landmarks, confidence(heatmaps), spreads))
         is_finite.append(torch.isfinite(heatmaps).flatten(1).all(dim=1))
     bad = (~torch.cat(is_finite)).nonzero().flatten().tolist()
     if bad:
@@ -49,7 +68,7 @@ def predict(model: nn.Module, data: LandmarkImages, batch_size: int) -> tuple[Te
             f"{data.names[bad[0]]}: the model gives heatmaps that are not finite (NaN or "
             f"infinite), for {len(bad)} of {len(data)} images: its weights cannot be used"
         )
-    return torch.cat(predicted).cpu(), torch.cat(confidences).cpu()
+    return Prediction(*(torch.cat(parts).cpu() for parts in zip(*batches)))
 
 
 def pixel_errors(predicted: Tensor, ground_truth: Tensor) -> np.ndarray:
@@ -60,30 +79,29 @@ def pixel_errors(predicted: Tensor, ground_truth: Tensor) -> np.ndarray:
 def prediction_table(
     ground_truth: pd.DataFrame,
     data: LandmarkImages,
-    predicted: Tensor,
-    confidences: Tensor,
+    prediction: Prediction,
     *,
     split: str,
     model_sha256: str,
 ) -> pd.DataFrame:
     """Everything that is known of each image after a test, one row per image.
 
-    ground_truth: the rows that `data` was loaded from. predicted: [N, 4, 2] in px of the 256×256
-    image. confidences: [N, 4]. split and model_sha256 are put into every row.
-    Columns: `image_name`, `split`, `annotation_plausible`, `review` (whether to look at the image
-    again), `model_sha256`; for each landmark L, `L_x`, `L_y`, `L_pred_x`, `L_pred_y` in px of the
-    original image, `L_error_px256` (the report's), `L_error_px` and `L_confidence`; for each
-    diameter D, `D_px` and `D_pred_px`, and with `px_to_mm_rate` in the ground truth `D_mm` and
-    `D_pred_mm`.
+    ground_truth: the rows that `data` was loaded from. split and model_sha256 are put into every
+    row.
+    Columns: `image_name`, `split`, `annotation_plausible` and `prediction_plausible` (by the
+    audit's rule), `review` (whether to look at the image again), `model_sha256`; for each landmark
+    L, `L_x`, `L_y`, `L_pred_x`, `L_pred_y` in px of the original image, `L_error_px256` (the
+    report's), `L_error_px`, `L_confidence` and `L_spread_px256`; for each diameter D, `D_px` and
+    `D_pred_px`; and with `px_to_mm_rate` in the ground truth `L_error_mm`, `D_mm`, `D_pred_mm`.
     """
     annotated = landmark_values(ground_truth, "x", "y")
-    found = predicted.numpy().astype(np.float64) * data.sizes[:, None, :] / IMAGE_SIZE
+    found = prediction.landmarks.numpy().astype(np.float64) * data.sizes[:, None, :] / IMAGE_SIZE
     columns = {
         NAME_COLUMN: ground_truth[NAME_COLUMN].to_numpy(),
         "split": split,
         "annotation_plausible": measure_axes(annotated)["plausible"].to_numpy(),
-        # What is not known to be good is flagged.
-        "review": ~(confidences.numpy() >= REVIEW_CONFIDENCE).all(axis=1),
+        "prediction_plausible": measure_axes(found)["plausible"].to_numpy(),
+        "review": False,
         "model_sha256": model_sha256,
     }
     by_landmark = {
@@ -91,20 +109,38 @@ def prediction_table(
         "y": annotated[..., 1],
         "pred_x": found[..., 0],
         "pred_y": found[..., 1],
-        "error_px256": pixel_errors(predicted, data.landmarks.cpu()),
+        "error_px256": pixel_errors(prediction.landmarks, data.landmarks.cpu()),
         "error_px": np.linalg.norm(found - annotated, axis=-1),
-        "confidence": confidences.numpy(),
+        "confidence": prediction.confidences.numpy(),
+        "spread_px256": prediction.spreads.numpy(),
     }
-    for i, landmark in enumerate(LANDMARKS):
-        for name, values in by_landmark.items():
-            columns[f"{landmark}_{name}"] = values[:, i].astype(np.float64)
     lengths = {"px": diameters(annotated), "pred_px": diameters(found)}
     if RATE_COLUMN in ground_truth:
         rate = ground_truth[[RATE_COLUMN]].to_numpy()
+        by_landmark["error_mm"] = rate * by_landmark["error_px"]
         lengths |= {"mm": rate * lengths["px"], "pred_mm": rate * lengths["pred_px"]}
+    for i, landmark in enumerate(LANDMARKS):
+        for name, values in by_landmark.items():
+            columns[f"{landmark}_{name}"] = values[:, i].astype(np.float64)
     for i, diameter in enumerate(DIAMETERS):
         columns |= {f"{diameter}_{name}": values[:, i] for name, values in lengths.items()}
-    return pd.DataFrame(columns)
+    table = pd.DataFrame(columns)
+    return table.assign(review=np.any(list(review_rules(table).values()), axis=0))
+
+
+def review_rules(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Which images of a prediction_table each rule flags for review: name → bool [N]."""
+    confidences = landmark_values(table, "confidence")
+    return {
+        "implausible prediction": ~table["prediction_plausible"].to_numpy(),
+        f"spread above {REVIEW_ERROR} px": (
+            landmark_values(table, "spread_px256") > REVIEW_ERROR
+        ).any(axis=(1, 2)),
+        # What is not known to be good is flagged.
+        f"confidence below {REVIEW_CONFIDENCE:g}": ~(confidences >= REVIEW_CONFIDENCE).all(
+            axis=(1, 2)
+        ),
+    }
 
 
 def errors_of(table: pd.DataFrame) -> np.ndarray:

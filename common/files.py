@@ -61,9 +61,10 @@ def check_outputs(args: Namespace) -> None:
     """
     outputs = outputs_of(args)
     taken = {
-        os.path.realpath(value): name
+        os.path.realpath(path): name
         for name, value in vars(args).items()
-        if name not in outputs and isinstance(value, str) and os.path.isfile(value)
+        for path in (value if isinstance(value, list) else [value])
+        if name not in outputs and isinstance(path, str) and os.path.isfile(path)
     }
     for name, path in outputs.items():
         target = os.path.realpath(path)

@@ -11,10 +11,10 @@ from common.biometry import DIAMETERS, measure_axes, normalised_errors
 from common.evaluation import (
     BANDS,
     CLINICAL_TARGET,
-    REVIEW_CONFIDENCE,
     REVIEW_ERROR,
     band_counts,
     errors_of,
+    review_rules,
 )
 from common.ground_truth import (
     LANDMARK_NAMES,
@@ -55,17 +55,18 @@ def describe_splits(splits: dict[str, pd.DataFrame]) -> str:
 
 
 def report(table: pd.DataFrame) -> str:
-    """The pixel errors and the biometry of all rows, what the review flag finds, and the errors
-    of the rows whose annotation is plausible."""
-    plausible = table[table["annotation_plausible"]]
+    """The pixel errors and the biometry of all rows, what the review flag finds, and the same
+    figures of the rows that are not flagged and of those whose annotation is plausible."""
     blocks = [_figures(table), review_summary(table)]
-    if len(plausible) == len(table):
-        blocks.append("All these annotations are plausible.")
-    elif plausible.empty:
-        blocks.append("None of these annotations is plausible.")
-    else:
-        title = f"The {len(plausible)} of {len(table)} images with a plausible annotation"
-        blocks += [f"{title}\n{'-' * len(title)}", _figures(plausible)]
+    for is_in, kind in (
+        (~table["review"], "not flagged for review"),
+        (table["annotation_plausible"], "with a plausible annotation"),
+    ):
+        title = f"The {is_in.sum()} of {len(table)} images {kind}"
+        if 0 < is_in.sum() < len(table):
+            blocks += [f"{title}\n{'-' * len(title)}", _figures(table[is_in])]
+        else:
+            blocks.append(f"{title}: {'none' if is_in.sum() == 0 else 'all of the above'}")
     return "\n\n".join(blocks)
 
 
@@ -104,14 +105,20 @@ def biometry_summary(table: pd.DataFrame) -> str:
     """How well the diameters are measured."""
     lines = [f"{'Biometry (px of the original image)':<37}mean ± std      median"]
     for unit in ("px", "mm"):
-        for name in DIAMETERS:
-            if f"{name}_{unit}" not in table:
-                continue
-            error = (table[f"{name}_pred_{unit}"] - table[f"{name}_{unit}"]).abs().dropna()
+        if f"ofd_{unit}" not in table:
+            continue
+        errors = {
+            f"{name.upper()} absolute error": table[f"{name}_pred_{unit}"] - table[f"{name}_{unit}"]
+            for name in DIAMETERS
+        }
+        if unit == "mm":
+            errors["Landmark error"] = pd.Series(landmark_values(table, "error_mm").ravel())
+        for name, error in errors.items():
+            error = error.abs().dropna()
             if error.empty:
                 continue
             line = (
-                f"  {name.upper()} absolute error, {unit:<14}"
+                f"  {name + ', ' + unit:<34}"
                 f"{error.mean():7.2f} ± {error.std(ddof=0):<8.2f}{error.median():7.2f}"
             )
             if unit == "mm":
@@ -132,18 +139,15 @@ def biometry_summary(table: pd.DataFrame) -> str:
 
 
 def review_summary(table: pd.DataFrame) -> str:
-    """Which images are flagged, least confident first, and what that finds."""
+    """Which images are flagged, by which rule, least confident first, and what that finds."""
     flagged = table["review"].to_numpy()
-    lines = [
-        f"Review: {flagged.sum()} of {len(table)} images flagged, for a confidence below "
-        f"{REVIEW_CONFIDENCE:g}"
-    ]
     wrong = errors_of(table) > REVIEW_ERROR
-    if wrong.any():
-        lines.append(
-            f"  They hold {wrong[flagged].sum()} of the {wrong.sum()} landmarks more than "
-            f"{REVIEW_ERROR} px off"
-        )
+    lines = [f"Review: {flagged.sum()} of {len(table)} images flagged"]
+    for rule, rows in {**review_rules(table), "together": flagged}.items():
+        lines.append(f"  {rule:<26}{rows.sum():5d} images")
+        if wrong.any():
+            found = f", with {wrong[rows].sum()} of the {wrong.sum()} landmarks more than"
+            lines[-1] += f"{found} {REVIEW_ERROR} px off"
     if flagged.any():
         lowest = landmark_values(table[flagged], "confidence").min(axis=(1, 2))
         names = table.loc[flagged, NAME_COLUMN].iloc[lowest.argsort(kind="stable")].tolist()

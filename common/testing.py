@@ -7,7 +7,7 @@ import os
 import time
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pandas as pd
 from torch import nn
@@ -22,8 +22,9 @@ from common.models import count_parameters
 from common.summary import describe_splits
 
 
-def run(model: nn.Module, args: Namespace) -> None:
-    """Test a network: draw the two pictures, write the table, print what the errors are.
+def run(network: Callable[[], nn.Module], args: Namespace) -> None:
+    """Test the weights of a network, or of several trainings of it together: draw the two pictures,
+    write the table, print what the errors are.
 
     args: a tester's. Raises UserError for weights, rows and images that cannot be used.
     """
@@ -37,26 +38,26 @@ def run(model: nn.Module, args: Namespace) -> None:
     protect_images(args, table[NAME_COLUMN])
     print(describe_splits(splits))
 
-    checkpoint = load_weights(model, args.model_path)
-    print(f"{type(model).__name__}: {count_parameters(model):,} parameters")
-    if args.split not in ("train", "all"):
-        refuse_training_images(checkpoint, rows, args.model_path)
+    models, hashes = [], []
+    for path in args.model_path:
+        models.append(network().to(device))
+        checkpoint = load_weights(models[-1], path)
+        if args.split not in ("train", "all"):
+            refuse_training_images(checkpoint, rows, path)
+        hashes.append(hashlib.sha256(Path(path).read_bytes()).hexdigest())
+        if hashes.index(hashes[-1]) < len(hashes) - 1:
+            raise UserError(f"{path}: these weights are given twice")
+    name, parameters = type(models[0]).__name__, count_parameters(models[0])
+    print(f"{name}: {parameters:,} parameters" + f", {len(models)} models" * (len(models) > 1))
     data = load_images(rows, args.image_folder_path)
 
     started = time.monotonic()
     with advice_when_out_of_memory(args.batch_size):
-        predicted, confidences = evaluation.predict(
-            model.to(device), data.to(device), args.batch_size
-        )
+        prediction = evaluation.predict(models, data.to(device), args.batch_size)
     milliseconds = 1000 * (time.monotonic() - started) / len(data)
 
     predictions = evaluation.prediction_table(
-        rows,
-        data,
-        predicted,
-        confidences,
-        split=args.split,
-        model_sha256=hashlib.sha256(Path(args.model_path).read_bytes()).hexdigest(),
+        rows, data, prediction, split=args.split, model_sha256="+".join(hashes)
     )
     plots.predictions(data, predictions, args.pred_save_path)
     plots.error_distribution(evaluation.errors_of(predictions), args.error_save_path)
