@@ -66,7 +66,7 @@ def report(table: pd.DataFrame) -> str:
         if 0 < is_in.sum() < len(table):
             blocks += [f"{title}\n{'-' * len(title)}", _figures(table[is_in])]
         else:
-            blocks.append(f"{title}: {'none' if is_in.sum() == 0 else 'all of the above'}")
+            blocks.append(f"{title}: {'none' if is_in.sum() == 0 else 'all of them'}")
     return "\n\n".join(blocks)
 
 

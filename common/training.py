@@ -142,10 +142,14 @@ def fit(
     if first_epoch > args.epochs:
         print(f"All {args.epochs} epochs are done already; nothing is left to train")
         return
+    best = run.checkpoint["best_epoch"]
+    losses = zip(run.checkpoint["val_losses"], run.checkpoint["train_losses"])
+    gaps = [val_loss - train_loss for val_loss, train_loss in losses]
     print(
         f"Trained {args.epochs + 1 - first_epoch} epochs in "
         f"{(time.monotonic() - started) / 60:.1f} minutes; best validation loss "
-        f"{run.checkpoint['best_val_loss']:.6f} in epoch {run.checkpoint['best_epoch']}\n"
+        f"{run.checkpoint['best_val_loss']:.6f} in epoch {best}\n"
+        f"Train-val gap:   {gaps[best - 1]:.6f} in epoch {best}, {gaps[-1]:.6f} in the last\n"
         f"Best model:      {args.model_save_path}\n"
         f"Checkpoint:      {args.checkpoint_save_path}\n"
         f"Training curves: {args.plot_save_path}"

@@ -18,11 +18,11 @@ import torch
 from common import evaluation, images, plots
 from common.augmentation import augment
 from common.biometry import normalised_errors
-from common.evaluation import REVIEW_CONFIDENCE, prediction_table
+from common.evaluation import REVIEW_CONFIDENCE, Prediction, prediction_table
 from common.ground_truth import landmark_values, read_ground_truth, split_ground_truth
 from common.images import load_images
 from common.losses import AdaptiveWingLoss, HeatmapLoss
-from common.models import ResNetUNet
+from common.models import ResNetUNet, UNet
 from tests.conftest import HYPOTHESES, ROOT, files_in, run_command, script
 
 
@@ -268,6 +268,34 @@ def test_the_table_adds_up_to_what_the_screen_says(
         assert f"{name} normalised mean error {normalised[:, i].mean():.4f} ± " in words
 
 
+def test_an_ensemble_of_two(data_arguments, weights, run_tester, capsys):
+    """The average of a network's heatmaps and those of its negative is 0: decoded as (0, 0)."""
+    state_dict = torch.load(weights[ResNetUNet], weights_only=True)
+    for name in ("final_conv.3.weight", "final_conv.3.bias"):
+        state_dict[name] = -state_dict[name]
+    torch.save(state_dict, "negative.pth")
+    paths = [str(weights[ResNetUNet]), "negative.pth"]
+    printed, table = run_tester(3, *data_arguments, "--model_path", *paths)
+    assert "24,118,918 parameters, 2 models\n" in printed
+    hashes = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths]
+    assert set(table["model_sha256"]) == {"+".join(hashes)}
+    assert (landmark_values(table, "pred_x", "pred_y") == 0).all()
+    assert not table["prediction_plausible"].any()
+    assert table["review"].all()
+    alone = [run_tester(3, *data_arguments, "--model_path", path)[1] for path in paths]
+    assert np.isnan(landmark_values(alone[0], "spread_px256")).all()
+    found = [landmark_values(one, "pred_x", "pred_y") * [256 / 800, 256 / 540] for one in alone]
+    spreads = np.linalg.norm(found, axis=-1).max(axis=0)
+    assert landmark_values(table, "spread_px256")[..., 0] == pytest.approx(spreads)
+    for second, message in (
+        (paths[0], "these weights are given twice"),
+        (str(weights[UNet]), "these weights belong to Hypotheses 1 and 2"),
+    ):
+        with pytest.raises(SystemExit):
+            run_tester(3, *data_arguments, "--model_path", paths[0], second)
+        assert message in capsys.readouterr().err
+
+
 def test_one_row_of_another_hospital_with_millimetres(data_arguments, samples, run_tester, capsys):
     ground_truth = pd.read_csv(samples / "ground_truth.csv")[2:3].assign(px_to_mm_rate=0.25)
     ground_truth.to_csv("theirs.csv", index=False)
@@ -281,6 +309,9 @@ def test_one_row_of_another_hospital_with_millimetres(data_arguments, samples, r
         within = f"{error <= 5:.1%} of 1 within 5 mm"
         expected = f"{name.upper()} absolute error, mm {error:.2f} ± 0.00 {error:.2f} {within}"
         assert expected in " ".join(printed.split())
+    errors_mm = landmark_values(table, "error_mm")
+    assert errors_mm == pytest.approx(landmark_values(table, "error_px") / 4)
+    assert f"{(errors_mm <= 5).mean():.1%} of 4 within 5 mm" in printed
     with pytest.raises(SystemExit):
         run_tester(3, *arguments, "--split", "test")
     assert "needs at least 6" in capsys.readouterr().err
@@ -400,9 +431,8 @@ def test_flagged_images_have_a_red_frame(samples, tmp_path):
     red = []
     for flagged in ([False, False], [True, False], [False, True], [True, True]):
         confidences = torch.tensor(flagged)[:, None].logical_not().float().expand(-1, 4)
-        found = prediction_table(
-            table, data, data.landmarks, confidences, split="all", model_sha256=""
-        )
+        prediction = Prediction(data.landmarks, confidences, torch.full((2, 4), torch.nan))
+        found = prediction_table(table, data, prediction, split="all", model_sha256="")
         path = str(tmp_path / "predictions.png")
         plots.predictions(data, found, path)
         blue, green, red_channel = cv2.imread(path).astype(int).transpose(2, 0, 1)

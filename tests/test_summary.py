@@ -48,11 +48,13 @@ def table():
     found[0] = [[100, 55], [100, 145], [145, 100], [55, 100]]
     table = table_of(*true, names=["0.png", "1.png"])
     table["annotation_plausible"] = measure_axes(true)["plausible"]
-    table["review"] = [True, False]
+    table["prediction_plausible"] = measure_axes(found)["plausible"]
+    table["review"] = [True, True]
     for i, name in enumerate(LANDMARKS):
         table[f"{name}_pred_x"], table[f"{name}_pred_y"] = found[:, i].T
         table[f"{name}_error_px256"] = np.linalg.norm(found - true, axis=-1)[:, i]
         table[f"{name}_confidence"] = [[0.9, 0.8, 0.01, 1.0][i], 1.0]
+        table[f"{name}_spread_px256"] = np.nan
     return table.assign(
         ofd_px=[120.0, 120], ofd_pred_px=[90.0, 120], bpd_px=[90.0, 150], bpd_pred_px=[90.0, 150]
     )
@@ -73,23 +75,30 @@ def test_biometry_of_known_diameters(table):
 def test_biometry_in_mm_is_of_the_images_with_a_scale(table):
     for name in ("ofd", "ofd_pred", "bpd", "bpd_pred"):
         table[f"{name}_mm"] = table[f"{name}_px"] * [0.2, np.nan]
+    for name in LANDMARKS:
+        table[f"{name}_error_mm"] = table[f"{name}_error_px256"] * [0.2, np.nan]
     text = words(biometry_summary(table))
     assert "OFD absolute error, mm 6.00 ± 0.00 6.00 0.0% of 1 within 5 mm" in text
     assert "BPD absolute error, mm 0.00 ± 0.00 0.00 100.0% of 1 within 5 mm" in text
+    # 15, 15, 90 and 90 px: 3, 3, 18 and 18 mm
+    assert "Landmark error, mm 10.50 ± 7.50 10.50 50.0% of 4 within 5 mm" in text
     assert " mm" not in biometry_summary(table[1:])
 
 
 def test_review_of_known_errors(table):
     lines = review_summary(table).splitlines()
-    assert lines[0].startswith("Review: 1 of 2 images flagged")
-    assert lines[1:] == [
-        "  They hold 2 of the 2 landmarks more than 20 px off",
-        "  Least confident first: 0.png",
+    assert [" ".join(line.split()) for line in lines] == [
+        "Review: 2 of 2 images flagged",
+        "implausible prediction 1 images, with 0 of the 2 landmarks more than 20 px off",
+        "spread above 20 px 0 images, with 0 of the 2 landmarks more than 20 px off",
+        "confidence below 0.8 1 images, with 2 of the 2 landmarks more than 20 px off",
+        "together 2 images, with 2 of the 2 landmarks more than 20 px off",
+        "Least confident first: 0.png, 1.png",
     ]
-    table["review"] = False
-    assert "They hold 0 of the 2 landmarks" in review_summary(table)
     table[[f"{name}_error_px256" for name in LANDMARKS]] = 20.0
-    assert len(review_summary(table).splitlines()) == 1  # 20 px is not more than 20 px
+    assert "off" not in review_summary(table)  # 20 px is not more than 20 px
+    table["review"] = False
+    assert "first" not in review_summary(table)
 
 
 def test_the_images_to_review_come_in_the_order_of_need(table):
@@ -102,11 +111,14 @@ def test_the_images_to_review_come_in_the_order_of_need(table):
     assert "17.png, 18.png, … and 10 more" in text
 
 
-def test_report_has_all_rows_first_and_then_the_plausible(table):
-    first, second = report(table).split("The 1 of 2 images with a plausible annotation")
+def test_report_has_all_rows_then_those_not_flagged_then_the_plausible(table):
+    table["review"] = [True, False]
+    first, second = report(table).split("The 1 of 2 images not flagged for review\n")
+    second, third = second.split("The 1 of 2 images with a plausible annotation\n")
     assert "8 landmarks on 2 images" in first
     assert "Review: 1 of 2" in first
     assert "4 landmarks on 1 images" in second
-    assert "OFD absolute error, px 30.00 ± 0.00 30.00" in words(second)
-    assert report(table[:1]).endswith("All these annotations are plausible.")
-    assert report(table[1:]).endswith("None of these annotations is plausible.")
+    assert "OFD absolute error, px 0.00 ± 0.00 0.00" in words(second)
+    assert "OFD absolute error, px 30.00 ± 0.00 30.00" in words(third)
+    assert report(table[:1]).endswith("The 1 of 1 images with a plausible annotation: all of them")
+    assert report(table[1:]).endswith("The 0 of 1 images with a plausible annotation: none")
