@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from common import plots
 from common.audit import audit_table
-from common.evaluation import prediction_table
+from common.evaluation import Prediction, prediction_table
 from common.images import LandmarkImages
 from tests.conftest import ellipse, table_of
 
@@ -44,9 +44,8 @@ def ground_truth(data):
 def test_predictions(data, ground_truth, figures, tmp_path):
     predicted = data.landmarks + torch.tensor([3.0, 4.0])
     confidences = torch.tensor([[1.0] * 4, [1, 1, 0.1, 1]])
-    table = prediction_table(
-        ground_truth, data, predicted, confidences, split="test", model_sha256=""
-    )
+    prediction = Prediction(predicted, confidences, torch.full((2, 4), torch.nan))
+    table = prediction_table(ground_truth, data, prediction, split="test", model_sha256="")
     plots.predictions(data, table, str(tmp_path / "a.png"))
     axes = figures[0].axes
     assert [axis.get_title() for axis in axes] == [
