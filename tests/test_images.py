@@ -206,8 +206,12 @@ def encoded(ending, picture):
         (encoded(".png", NOISE)[:-100], "truncated"),
         (encoded(".jpg", NOISE)[:-100], "truncated"),
         (png(2**31 - 1, 2**31 - 1, 8, [b""]), "not an image, truncated, or too large"),
+        (b"II+\0\x08\0\0\0", "a BigTIFF"),
     ],
-    ids=["one grey", "one colour", "one of 16 bits", "float", "PNG cut", "JPEG cut", "2**31 px"],
+    ids=[
+        *("one grey", "one colour", "one of 16 bits", "float", "PNG cut", "JPEG cut", "2**31 px"),
+        "BigTIFF",
+    ],
 )
 def test_a_bad_image_is_refused(tmp_path, content, message):
     (tmp_path / "a.png").write_bytes(content)

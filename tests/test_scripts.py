@@ -19,6 +19,7 @@ from common import evaluation, images, plots
 from common.augmentation import augment
 from common.biometry import normalised_errors
 from common.evaluation import REVIEW_CONFIDENCE, Prediction, prediction_table
+from common.files import claim
 from common.ground_truth import landmark_values, read_ground_truth, split_ground_truth
 from common.images import load_images
 from common.losses import AdaptiveWingLoss, HeatmapLoss
@@ -266,6 +267,22 @@ def test_the_table_adds_up_to_what_the_screen_says(
         error = (length - table[f"{name.lower()}_px"]).abs()
         assert f"{name} absolute error, px {error.mean():.2f} ± {error.std(ddof=0):.2f}" in words
         assert f"{name} normalised mean error {normalised[:, i].mean():.4f} ± " in words
+
+
+@pytest.mark.parametrize("names", [None, 5, [1, 2], {"a": 1}])
+def test_training_images_of_another_make_are_none(names, data_arguments, weights, run_tester):
+    state_dict = torch.load(weights[ResNetUNet], weights_only=True)
+    torch.save({"model_state_dict": state_dict, "train_images": names}, "foreign.pth")
+    _, table = run_tester(3, *data_arguments, "--model_path", "foreign.pth")
+    assert len(table) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the check needs Linux")
+def test_a_tester_does_not_write_over_what_a_trainer_is_writing(data_arguments, run_tester, capsys):
+    with claim("errors.png"), pytest.raises(SystemExit) as stopped:
+        run_tester(3, *data_arguments, "--error_save_path", "errors.png")
+    assert stopped.value.code == 2
+    assert "errors.png: another run is still writing to it" in capsys.readouterr().err
 
 
 def test_an_ensemble_of_two(data_arguments, weights, run_tester, capsys):
