@@ -1,4 +1,5 @@
-"""Which measure of a heatmap best tells a wrong landmark, and where to set the review flag.
+"""Which measure of a heatmap best tells a wrong landmark, where to set the limit of the review
+flag, and whether a Gaussian filter of the heatmaps helps.
 
     python -m tests.compare_confidence --csv_path ground_truth.csv --image_folder_path images \\
         --model_path hypothesis_3_resnet_unet.pth
@@ -15,11 +16,19 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
 
 from common import UserError, cli
 from common.biometry import measure_axes
 from common.checkpoint import load_weights
-from common.evaluation import REVIEW_ERROR, pixel_errors
+from common.evaluation import (
+    REVIEW_ERROR,
+    errors_of,
+    pixel_errors,
+    predict,
+    prediction_table,
+    review_rules,
+)
 from common.ground_truth import landmark_values, read_ground_truth, split_ground_truth
 from common.heatmaps import argmax_landmarks, confidence
 from common.images import load_images
@@ -29,7 +38,7 @@ from common.testing import refuse_training_images
 NETWORKS = {"1": UNet, "2": UNet, "3": ResNetUNet}
 SIGMA = 10  # px, of the heatmaps that all three are trained towards
 RESAMPLES = 2000
-THRESHOLDS = np.arange(0.1, 1, 0.1)
+LIMITS = np.arange(0, 1, 0.05)
 
 
 def narrowness(heatmaps: Tensor) -> Tensor:
@@ -77,7 +86,7 @@ def auroc(confidences: np.ndarray, wrong: np.ndarray) -> tuple[float, float, flo
 def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser("Compare measures of confidence on plausible validation images.")
     cli.add_data_arguments(parser)
-    parser.add_argument("--model_path", required=True, help="trained weights")
+    parser.add_argument("--model_path", required=True, nargs="+", help="trained weights")
     parser.add_argument("--hypothesis", choices=NETWORKS, default="3", help="whose weights")
     parser.add_argument("--split_by", choices=("image", "subject"), default="image")
     args = parser.parse_args(argv)
@@ -85,30 +94,40 @@ def main(argv: list[str] | None = None) -> None:
     rows = rows[measure_axes(landmark_values(rows, "x", "y"), rows.index)["plausible"]]
     if rows.empty:
         raise UserError(f"{args.csv_path}: no validation image has a plausible annotation")
-    model = NETWORKS[args.hypothesis]().eval()
-    checkpoint = load_weights(model, args.model_path)
-    refuse_training_images(checkpoint, rows, args.model_path)
+    models = []
+    for path in args.model_path:
+        models.append(NETWORKS[args.hypothesis]().eval())
+        refuse_training_images(load_weights(models[-1], path), rows, path)
     data = load_images(rows, args.image_folder_path)
-    starts = range(0, len(data), 8)
-    heatmaps = torch.cat([model(data.batch(slice(i, i + 8))[0]) for i in starts])
-
-    wrong = pixel_errors(argmax_landmarks(heatmaps), data.landmarks) > REVIEW_ERROR
+    table = prediction_table(rows, data, predict(models, data, 8), split="val", model_sha256="")
+    wrong = errors_of(table) > REVIEW_ERROR
     if not 0 < wrong.sum() < wrong.size:
         raise UserError(f"{wrong.sum()} of {wrong.size} landmarks are wrong: nothing to compare")
     print(f"{wrong.sum()} of {wrong.size} landmarks on {len(wrong)} images are wrong")
+    batches = [data.batch(slice(i, i + 8))[0] for i in range(0, len(data), 8)]
+    heatmaps = torch.cat([sum(model(batch) for model in models) / len(models) for batch in batches])
+
     print(f"\n{'AUROC':<24}95 % interval")
     for name, measure in MEASURES.items():
         value, low, high = auroc(measure(heatmaps).numpy(), wrong)
         print(f"{name:<24}{value:.3f} ({low:.3f} to {high:.3f})")
-    print("\nBy peak value        images flagged   wrong landmarks in them")
-    lowest = confidence(heatmaps).numpy().min(axis=1)
-    for threshold in THRESHOLDS:
-        flagged = lowest < threshold
+
+    print("\nThe review flag, by the limit of its confidence")
+    *others, _ = review_rules(table).values()
+    lowest = landmark_values(table, "confidence").min(axis=(1, 2))
+    for limit in LIMITS:
+        flagged = np.any([*others, lowest < limit], axis=0)
         found = wrong[flagged].sum()
         print(
-            f"  below {threshold:<11.1f}{flagged.sum():5d} ({flagged.mean():5.1%})"
-            f"    {found:5d} ({found / wrong.sum():.1%})"
+            f"  below {limit:<6.2f}{flagged.sum():5d} images ({flagged.mean():5.1%})"
+            f"{found:5d} wrong landmarks ({found / wrong.sum():.1%})"
         )
+
+    print("\nHeatmaps refined by a Gaussian filter: mean and median error")
+    for sigma in (0, 1, 2, 3, 4):
+        refined = gaussian_blur(heatmaps, 8 * sigma + 1, sigma) if sigma else heatmaps
+        errors = pixel_errors(argmax_landmarks(refined), data.landmarks)
+        print(f"  sigma {sigma} px{errors.mean():9.2f}{np.median(errors):7.2f}")
 
 
 if __name__ == "__main__":
