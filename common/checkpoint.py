@@ -162,6 +162,11 @@ class Run:
             "dataset_fingerprint": dataset_fingerprint(train_set, val_set),
             "train_images": train_set.names,
         }
+        self.settings = {
+            name: value
+            for name, value in vars(args).items()
+            if not (name.endswith("_path") or name in MAY_CHANGE)
+        }
         history: dict[str, Any] = {"train_losses": [], "val_losses": [], "learning_rates": []}
         best = {"best_val_loss": math.inf, "best_epoch": 0, "best_model_state_dict": {}}
         self.checkpoint = {"epoch": 0, **history, **best}  # of the last finished epoch
@@ -169,6 +174,9 @@ class Run:
 
     def __enter__(self) -> Run:
         path = self.args.checkpoint_save_path
+        ours = (self.settings, self.constants["dataset_fingerprint"])
+        if from_first(lambda: ours) != ours:
+            raise UserError("the arguments, images or landmarks differ between the processes")
         if from_first(lambda: self.args.resume and os.path.exists(path)):
             self._resume(from_first(lambda: read_file(path)))
             print(f"{path}: resuming from epoch {self.checkpoint['epoch']}")
@@ -195,6 +203,7 @@ class Run:
             **{
                 f"{name}_state_dict": copy.deepcopy(part.state_dict())
                 for name, part in self.parts.items()
+                if rank() == 0  # which alone saves them
             },
             "train_losses": [*last["train_losses"], train_loss],
             "val_losses": [*last["val_losses"], val_loss],
@@ -205,7 +214,7 @@ class Run:
             **self.constants,
         }
         if is_best:
-            checkpoint["best_model_state_dict"] = checkpoint["model_state_dict"]
+            checkpoint["best_model_state_dict"] = checkpoint.get("model_state_dict")
         # Ctrl-C may come between any two lines, so the new state is there at once or not at all.
         self.checkpoint = checkpoint
         if time.monotonic() - self.saved_at >= self.args.checkpoint_seconds:
@@ -213,6 +222,8 @@ class Run:
         return is_best
 
     def _save(self) -> None:
+        if rank() > 0:
+            return
         checkpoint = self.checkpoint
         save(checkpoint["best_model_state_dict"], self.args.model_save_path)
         save(checkpoint, self.args.checkpoint_save_path)
@@ -245,10 +256,8 @@ class Run:
         """Raise UserError for a checkpoint of other data, or of a run with other arguments."""
         differences = [
             f"{name} was {checkpoint['args'].get(name)} and is now {value}"
-            for name, value in vars(self.args).items()
+            for name, value in self.settings.items()
             if checkpoint["args"].get(name) != value
-            and not name.endswith("_path")
-            and name not in MAY_CHANGE
             and not (name == "epochs" and isinstance(self.parts["scheduler"], ReduceLROnPlateau))
         ]
         if checkpoint["dataset_fingerprint"] != self.constants["dataset_fingerprint"]:

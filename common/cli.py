@@ -192,15 +192,18 @@ def reports_errors(*, resumable: bool = False) -> Callable[..., Any]:
             sys.stdout = _tolerate_closed_pipe(sys.stdout if speaks else None)
             sys.stderr = _tolerate_closed_pipe(sys.stderr if speaks else None)
             try:
-                if distributed.processes() > 1 and not resumable:
-                    raise UserError("this command needs one process: start it without torchrun")
-                return main(argv)
+                with distributed.reports_last():
+                    if distributed.processes() > 1 and not resumable:
+                        raise UserError("this command needs one process, not torchrun")
+                    return main(argv)
             except UserError as error:
                 print(f"error: {error}", file=sys.stderr)
                 raise SystemExit(2) from error
             except KeyboardInterrupt as error:
                 message = "Interrupted."
-                if resumable:
+                if resumable and distributed.processes() > 1:
+                    message += " To resume: the same command again with --resume"
+                elif resumable:
                     arguments = [word for word in sys.argv if word != "--resume"]
                     message += f" To resume: {shlex.join(['python', *arguments, '--resume'])}"
                 print(f"\n{message}", file=sys.stderr)

@@ -7,7 +7,12 @@ own share of it, so the random stream and the recipe are those of one process.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, Callable
 
 import torch
@@ -20,12 +25,25 @@ from common import UserError
 
 def processes() -> int:
     """How many processes train together."""
-    return int(os.environ["WORLD_SIZE"]) if dist.is_torchelastic_launched() else 1
+    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
 def rank() -> int:
     """The number of this process, from 0. Process 0 alone prints and writes."""
-    return int(os.environ["RANK"]) if dist.is_torchelastic_launched() else 0
+    return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else 0
+
+
+@contextlib.contextmanager
+def reports_last() -> Iterator[None]:
+    """Let process 0 report an error first. torchrun then ends the others, so it is said once; what
+    process 0 does not meet is said by the process that does."""
+    try:
+        yield
+    except (Exception, SystemExit):  # not Ctrl-C, which all of them meet
+        if rank() > 0:
+            time.sleep(5)
+            sys.stderr = sys.__stderr__
+        raise
 
 
 def join(device: torch.device, batch_size: int) -> torch.device:
@@ -41,14 +59,14 @@ def join(device: torch.device, batch_size: int) -> torch.device:
             f"--batch_size {batch_size}: is less than one image for each of {processes()} processes"
         )
     if device.type == "cuda":
-        local_rank = int(os.environ["LOCAL_RANK"])
-        if local_rank >= torch.cuda.device_count():
+        if int(os.environ["LOCAL_WORLD_SIZE"]) > torch.cuda.device_count():
             raise UserError(
                 f"--nproc_per_node: more than the {torch.cuda.device_count()} GPUs of this machine"
             )
-        device = torch.device("cuda", local_rank)
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(minutes=10))
     return device
 
 
@@ -74,10 +92,12 @@ def wrap(model: nn.Module) -> nn.Module:
 def share(count: int) -> tuple[slice, float]:
     """Which of the `count` images of a batch are this process's, and their weight, n / count.
 
-    A process without one takes part with the first image, at weight 0.
+    A process without one takes part with another's image, at weight 0.
     """
     own = torch.arange(count).tensor_split(processes())[rank()].tolist()
-    return (slice(own[0], own[-1] + 1), len(own) / count) if own else (slice(0, 1), 0.0)
+    if own:
+        return slice(own[0], own[-1] + 1), len(own) / count
+    return slice(rank() % count, rank() % count + 1), 0.0
 
 
 def total(values: Tensor) -> Tensor:

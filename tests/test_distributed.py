@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from common import cli, distributed, training
+from common import UserError, cli, distributed, training
 from common.losses import HeatmapLoss
 from common.models import ResNetUNet
 from tests.conftest import ROOT, assert_same, some_images
@@ -67,6 +67,10 @@ def main(argv=None):
     if "--one_epoch" in options:
         args.epochs = 1
     distributed.join(torch.device("cpu"), args.batch_size)
+    if "--error" in options and distributed.rank() == 1:
+        raise UserError("of process 1 alone")
+    if "--other" in options and distributed.rank() == 1:
+        args.batch_size = 5
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(0)
     if "--hypothesis_3" in options:
@@ -164,6 +168,18 @@ def test_the_death_of_one_process_ends_the_job(tmp_path):
     assert time.monotonic() - started < 60  # gloo itself would wait for half an hour
     assert checkpoint_in(tmp_path)["epoch"] == 1
     assert not list(tmp_path.glob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--error", "error: of process 1 alone"),
+        ("--other", "error: the arguments, images or landmarks differ between the processes"),
+    ],
+)
+def test_what_only_process_1_meets_is_said_too(option, message, tmp_path):
+    assert run(tmp_path, option, expected=1).stderr.count(message) == 1
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
