@@ -32,8 +32,11 @@ def test_fp16_needs_cuda_and_bf16_does_not():
 @pytest.mark.parametrize("native", [True, False])
 def test_bf16_without_arithmetic_of_its_own_is_said_to_be_slow(native, monkeypatch, capsys):
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: native)
-    check_precision("bf16", CUDA)
-    assert ("bf16 will be slow" in capsys.readouterr().out) is not native
+    capability = "AVX512" if native else "AVX2"
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: capability)
+    for device in (CUDA, CPU):
+        check_precision("bf16", device)
+        assert ("bf16 will be slow" in capsys.readouterr().out) is not native
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
