@@ -104,6 +104,10 @@ def total(values: Tensor) -> Tensor:
     """The sum of a tensor over all processes, the same in each."""
     if processes() > 1:
         dist.all_reduce(values)
+        # Kept until the next one. Otherwise PyTorch 2.6 may free it in gloo's thread, which needs
+        # Python's lock for that, while this process, as it leaves, holds the lock and waits for
+        # the thread.
+        total.last = values
     return values
 
 
