@@ -22,12 +22,8 @@ def main(argv=None):
         lr=1e-3,
         precision="fp32",
     )
-    parser.add_argument(
-        "--augmentation_save_path",
-        type=cli.picture_path,
-        default="hypothesis_2_augmentation_examples.png",
-        help="picture of eight augmented versions of one training image",
-    )
+    shows = "eight augmented versions of one training image"
+    cli.add_picture(parser, "--augmentation_save_path", 2, "augmentation_examples", shows)
     args = parser.parse_args(argv)
     train_set, val_set = training.prepare(args)
     if not (args.resume and os.path.exists(args.augmentation_save_path)):  # drawn by that run

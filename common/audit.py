@@ -39,9 +39,9 @@ def audit_table(table: pd.DataFrame, splits: dict[str, pd.DataFrame]) -> pd.Data
     return pd.DataFrame(columns).join(measure_axes(landmark_values(table, "x", "y"), table.index))
 
 
-def shortfall(audit: pd.DataFrame) -> pd.Series:
-    """How far annotations are beyond their limits, each as a share of it, added: 0 (none is) to 3.
-    What could not be measured counts as wholly beyond."""
+def implausibility(audit: pd.DataFrame) -> pd.Series:
+    """How far annotations are beyond the three limits: for each 0 within it and towards 1 far
+    beyond it, added. What could not be measured counts 1."""
     shares = pd.DataFrame(
         {
             "angle": 1 - audit["angle"] / MIN_ANGLE,
@@ -52,7 +52,9 @@ def shortfall(audit: pd.DataFrame) -> pd.Series:
     return shares.fillna(1).clip(lower=0).sum(axis=1)
 
 
-def summary(audit: pd.DataFrame, table: pd.DataFrame, splits: dict[str, pd.DataFrame]) -> str:
+def describe_audit(
+    audit: pd.DataFrame, table: pd.DataFrame, splits: dict[str, pd.DataFrame]
+) -> str:
     """What an audit_table of a ground truth finds, as lines to print."""
     points = landmark_values(table, "x", "y")
 
@@ -109,9 +111,9 @@ def main(argv: list[str] | None = None) -> None:
     if args.csv_save_path:
         write_table(audit, args.csv_save_path)
     if args.plot_save_path:
-        worst = np.argsort(-shortfall(audit).to_numpy(), kind="stable")[:WORST_SHOWN]
+        worst = np.argsort(-implausibility(audit).to_numpy(), kind="stable")[:WORST_SHOWN]
         plots.audit(audit, data, worst, args.plot_save_path)
-    print(summary(audit, table, splits))
+    print(describe_audit(audit, table, splits))
     if args.csv_save_path:
         print(f"\nTable:   {args.csv_save_path}")
     if args.plot_save_path:

@@ -23,7 +23,7 @@ FLIPPED_ORDER = (0, 1, 3, 2)
 INVERSION_STEPS = 20
 
 # A function like augment below.
-Augment = Callable[[Tensor, Tensor, torch.Generator], "tuple[Tensor, Tensor]"]
+Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 
 @torch.no_grad()
@@ -71,6 +71,7 @@ def augment(images: Tensor, landmarks: Tensor, generator: torch.Generator) -> tu
     inside = (grid.abs() <= 1).all(dim=-1)[:, None]
     images = (images + NOISE_SIGMA * noise).clamp(0, 1) * inside
 
+    # From input to output: the inverse of each, in the opposite order.
     moved = torch.where(flip, _mirror(landmarks, width)[:, FLIPPED_ORDER], landmarks)
     moved = _rotate(moved, -angle, height, width)
     return images, _undo_displacement(moved, displacement)

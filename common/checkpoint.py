@@ -77,7 +77,7 @@ def read_file(path: str) -> Any:
     and plain values.
     """
     try:
-        if zipfile.is_zipfile(path):  # whose checksums torch does not compare
+        if zipfile.is_zipfile(path):  # torch.load does not verify its checksums
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()
             if damaged:
@@ -167,9 +167,11 @@ class Run:
             for name, value in vars(args).items()
             if not (name.endswith("_path") or name in MAY_CHANGE)
         }
-        history: dict[str, Any] = {"train_losses": [], "val_losses": [], "learning_rates": []}
-        best = {"best_val_loss": math.inf, "best_epoch": 0, "best_model_state_dict": {}}
-        self.checkpoint = {"epoch": 0, **history, **best}  # of the last finished epoch
+        self.checkpoint: dict[str, Any] = {  # of the last finished epoch
+            "epoch": 0,
+            **{"train_losses": [], "val_losses": [], "learning_rates": []},
+            **{"best_val_loss": math.inf, "best_epoch": 0, "best_model_state_dict": {}},
+        }
         self.saved_epoch = 0
 
     def __enter__(self) -> Run:
@@ -203,7 +205,7 @@ class Run:
             **{
                 f"{name}_state_dict": copy.deepcopy(part.state_dict())
                 for name, part in self.parts.items()
-                if rank() == 0  # which alone saves them
+                if rank() == 0  # the only process that saves
             },
             "train_losses": [*last["train_losses"], train_loss],
             "val_losses": [*last["val_losses"], val_loss],

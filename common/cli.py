@@ -52,7 +52,7 @@ def trainer_parser(
 ) -> Parser:
     """The arguments that every trainer takes, with the defaults of its recipe."""
     parser = Parser(description)
-    parser.set_defaults(hypothesis=hypothesis)
+    parser.set_defaults(hypothesis=hypothesis)  # kept in the checkpoint: no other may resume it
     add_data_arguments(parser)
     add = parser.add_argument
     add("--model_save_path", default=model_save_path, help="the best model so far")
@@ -182,7 +182,9 @@ def reports_errors(*, resumable: bool = False) -> Callable[..., Any]:
     """Decorate a script's main: no traceback for what its user can fix.
 
     A UserError becomes its message and exit status 2, Ctrl-C becomes one line (with the command
-    that resumes, if the script can) and exit status 130.
+    that resumes, if the script can) and exit status 130. Of several processes the first alone
+    speaks, and a script that is not resumable refuses them. A reader that leaves (`| head`) does
+    not end the work.
     """
 
     def decorate(main: Callable[..., Any]) -> Callable[..., Any]:
@@ -221,9 +223,9 @@ def _tolerate_closed_pipe(stream: TextIO | None) -> TextIO:
     """
     if stream is None:  # closed by >&-, or not to be heard
         return open(os.devnull, "w", errors="replace")
-    if "write" in vars(stream):  # by an earlier call
+    if "write" in vars(stream):  # wrapped by an earlier call
         return stream
-    if hasattr(stream, "reconfigure"):  # a notebook's own has not
+    if hasattr(stream, "reconfigure"):  # a notebook's stream has no such method
         stream.reconfigure(line_buffering=True, errors="replace")
     write = stream.write
 

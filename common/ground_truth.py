@@ -152,7 +152,7 @@ def _read_cells(csv_path: str) -> pd.DataFrame:
     try:
         # utf-8-sig also reads UTF-8 without the byte-order mark that spreadsheets write.
         text = content.decode("utf-8-sig")
-        for sign, name in SEPARATORS.items():  # each cell is then another one, or none
+        for sign, name in SEPARATORS.items():  # with commas, none of the columns would be found
             if text.partition("\n")[0].count(sign) >= len(COLUMNS) - 1:
                 raise UserError(
                     f"{csv_path}: its cells are separated by {name}: save it with commas"

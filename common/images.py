@@ -60,8 +60,8 @@ def dataset_fingerprint(*sets: LandmarkImages) -> str:
     """SHA-256 of all pixels and landmarks, whatever the files are called."""
     sha256 = hashlib.sha256()
     for data in sets:
-        sha256.update(data.images.cpu().numpy().tobytes())
-        sha256.update(data.landmarks.cpu().numpy().tobytes())
+        sha256.update(data.images.cpu().numpy())
+        sha256.update(data.landmarks.cpu().numpy())
     return sha256.hexdigest()
 
 
@@ -102,9 +102,7 @@ def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
     images, sizes, bits = zip(*loaded)
     deep = [b for b in bits if b > 8]
     if deep:
-        print(
-            f"{len(deep)} images of {min(deep)} to {max(deep)} bits, scaled to 8, each by its own"
-        )
+        print(f"{len(deep)} images of {min(deep)} to {max(deep)} bits, each scaled to 8 on its own")
     channels = max(image.shape[2] for image in images)
     stacked = [np.broadcast_to(image, (*image.shape[:2], channels)) for image in images]
     sizes = np.array(sizes, dtype=np.float64)

@@ -31,9 +31,9 @@ class AdaptiveWingLoss(nn.Module):
         d < theta:   omega · ln(1 + (d / epsilon)^p)
         d ≥ theta:   A · d − C
 
-    where A and C make value and slope continue at d = theta. Close to a landmark (target → 1) the
-    exponent p is small and small errors count; on the background (target → 0) p is large and they
-    hardly do.
+    where A and C make the value and the slope continuous at d = theta. Close to a landmark
+    (target → 1) the exponent p is small and small errors count; on the background (target → 0) p
+    is large and they hardly do.
     """
 
     def __init__(self, omega: float, theta: float, epsilon: float, alpha: float) -> None:

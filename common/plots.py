@@ -1,4 +1,4 @@
-"""Every picture that the scripts draw. Nothing is shown on a screen, so none is needed."""
+"""Every picture that the scripts draw. No display is needed."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def describe_splits(splits: dict[str, pd.DataFrame]) -> str:
     return "\n".join([*lines, text])
 
 
-def report(table: pd.DataFrame) -> str:
+def describe_test(table: pd.DataFrame) -> str:
     """The pixel errors and the biometry of all rows, what the review flag finds, and the same
     figures of the rows that are not flagged and of those whose annotation is plausible."""
     blocks = [_figures(table), review_summary(table)]

@@ -19,7 +19,6 @@ from common.files import claim, outputs_of, protect_images, write_table
 from common.ground_truth import NAME_COLUMN, SPLIT_SEED, read_ground_truth, split_ground_truth
 from common.images import load_images
 from common.models import count_parameters
-from common.summary import describe_splits
 
 
 def run(network: Callable[[], nn.Module], args: Namespace) -> None:
@@ -36,7 +35,7 @@ def run(network: Callable[[], nn.Module], args: Namespace) -> None:
     splits = {"all": table} if args.split == "all" else split_ground_truth(table, args.split_by)
     rows = splits[args.split]
     protect_images(args, table[NAME_COLUMN])
-    print(describe_splits(splits))
+    print(summary.describe_splits(splits))
 
     models, hashes = [], []
     for path in args.model_path:
@@ -44,9 +43,10 @@ def run(network: Callable[[], nn.Module], args: Namespace) -> None:
         checkpoint = load_weights(models[-1], path)
         if args.split not in ("train", "all"):
             refuse_training_images(checkpoint, rows, path)
-        hashes.append(hashlib.sha256(Path(path).read_bytes()).hexdigest())
-        if hashes.index(hashes[-1]) < len(hashes) - 1:
+        sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        if sha256 in hashes:
             raise UserError(f"{path}: these weights are given twice")
+        hashes.append(sha256)
     name, parameters = type(models[0]).__name__, count_parameters(models[0])
     print(f"{name}: {parameters:,} parameters" + f", {len(models)} models" * (len(models) > 1))
     data = load_images(rows, args.image_folder_path)
@@ -65,7 +65,7 @@ def run(network: Callable[[], nn.Module], args: Namespace) -> None:
         write_table(predictions, args.csv_save_path)
 
     print(f"Predicted in {milliseconds:.1f} ms per image\n")
-    print(summary.report(predictions))
+    print(summary.describe_test(predictions))
     print(f"\nPredictions: {args.pred_save_path}\nErrors:      {args.error_save_path}")
     if args.csv_save_path:
         print(f"Table:       {args.csv_save_path}")

@@ -32,7 +32,8 @@ from common.summary import describe_splits
 
 
 def prepare(args: Namespace) -> tuple[LandmarkImages, LandmarkImages]:
-    """Seed everything, and load the training and the validation set onto the device.
+    """Seed everything, join torchrun's other processes, and load the training and the validation
+    set onto the device.
 
     args: a trainer's. Raises UserError for a device, rows and images that cannot be used, and
     where another run writes to the same files.
@@ -84,7 +85,8 @@ def fit(
     args: Namespace,
     augment: Augment | None = None,
 ) -> None:
-    """Train a model and keep the state with the lowest validation loss.
+    """Train a model, keep the state with the lowest validation loss, and part from the other
+    processes.
 
     train_set and val_set lie on one device, and the model is moved there. loss(heatmaps,
     landmarks) is a mean over the batch. args: a trainer's. augment changes the training batches.
@@ -236,4 +238,4 @@ def _mean(losses: list[Tensor], count: int, name: str) -> float:
             f"{name} of batch {bad[0].item() + 1} is not finite. Nothing of this epoch is saved; "
             "what was saved before it, if anything, is good. Try a lower --lr"
         )
-    return sum(totals).item() / count
+    return sum(totals).item() / count  # batch after batch; Tensor.sum would round differently

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.audit import describe_splits, main, shortfall
+from common.audit import implausibility, main
 from tests.conftest import ellipse, files_in, table_of
 
 # Nine annotations of which five are plausible; in the fifth, OFD is the shorter one.
@@ -21,25 +21,6 @@ ROWS = [
     ellipse(turn=210, short=20, angle=10, apart=(0, 80)),
 ]
 NAMES = ["000_HC.png", "000_2HC.png", *(f"00{i}_HC.png" for i in range(1, 7)), "006_2HC.png"]
-
-
-def test_splits_are_described_in_two_or_three_lines():
-    names = ["001_HC.png", "002_HC.png", "001_2HC.png", "003_HC.png", "002_3HC.png", "004_HC.png"]
-    rows = [ellipse(), ellipse(80, 100), ellipse(angle=20), ellipse(), ellipse(short=20), ellipse()]
-    table = table_of(*rows, names=names)
-    splits = {"train": table[:2], "val": table[2:4], "test": table[4:]}
-    assert describe_splits(splits).splitlines() == [
-        "Loaded 6 images",
-        "Train: 2 | Val: 2 | Test: 2",
-        "Audit: 4 of 6 annotations plausible, 1 of 2 in test; OFD shorter than BPD in 1; "
-        "subjects of training in 1 of 2 val and 1 of 2 test images",
-    ]
-    assert describe_splits({"all": table}).splitlines() == [
-        "Loaded 6 images",
-        "Audit: 4 of 6 annotations plausible; OFD shorter than BPD in 1",
-    ]
-    splits["train"] = splits["train"].replace("001_HC.png", "head.png")
-    assert describe_splits(splits).endswith("; OFD shorter than BPD in 1")
 
 
 @pytest.fixture
@@ -80,7 +61,7 @@ def test_figures_of_a_table_made_by_hand(data, capsys):
     assert cv2.imread("audit.png").shape == (1920, 1800, 3)
 
     # The order of the least plausible: all three limits, then by how far beyond.
-    beyond = shortfall(audit)
+    beyond = implausibility(audit)
     assert beyond.round(4).tolist() == [
         0,
         0.5,  # ratio 0.3 of 0.6

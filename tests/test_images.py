@@ -120,7 +120,7 @@ def test_16_bit_files_are_scaled_by_the_bits_that_they_use(tmp_path, capsys, lar
     expected = picture / (2**bits - 1) * 255
     assert np.abs(data.images[0, 0].numpy() - expected).max() <= 0.501
     assert (data.images[1, 0].numpy() == RAMP).all()
-    line = f"1 images of {bits} to {bits} bits, scaled to 8, each by its own\n"
+    line = f"1 images of {bits} to {bits} bits, each scaled to 8 on its own\n"
     assert capsys.readouterr().out == (line if bits > 8 else "")
 
 

@@ -30,7 +30,7 @@ def start(arguments, folder, **streams):
 
 
 def load(folder):
-    """Best weights and checkpoint; of the arguments, what may differ is left out."""
+    """Best weights, and the checkpoint without its arguments, some of which may differ."""
     best = torch.load(folder / "model.pth", weights_only=True)
     checkpoint = torch.load(folder / "model_checkpoint.pth", weights_only=True)
     del checkpoint["args"]

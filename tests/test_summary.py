@@ -1,15 +1,42 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from common.biometry import measure_axes
+from common.evaluation import Prediction, prediction_table
 from common.ground_truth import LANDMARKS
-from common.summary import biometry_summary, error_summary, report, review_summary
-from tests.conftest import table_of
+from common.images import LandmarkImages
+from common.summary import (
+    biometry_summary,
+    describe_splits,
+    describe_test,
+    error_summary,
+    review_summary,
+)
+from tests.conftest import ellipse, table_of
 
 
 def words(text):
     return " ".join(text.split())
+
+
+def test_splits_are_described_in_two_or_three_lines():
+    names = ["001_HC.png", "002_HC.png", "001_2HC.png", "003_HC.png", "002_3HC.png", "004_HC.png"]
+    rows = [ellipse(), ellipse(80, 100), ellipse(angle=20), ellipse(), ellipse(short=20), ellipse()]
+    table = table_of(*rows, names=names)
+    splits = {"train": table[:2], "val": table[2:4], "test": table[4:]}
+    assert describe_splits(splits).splitlines() == [
+        "Loaded 6 images",
+        "Train: 2 | Val: 2 | Test: 2",
+        "Audit: 4 of 6 annotations plausible, 1 of 2 in test; OFD shorter than BPD in 1; "
+        "subjects of training in 1 of 2 val and 1 of 2 test images",
+    ]
+    assert describe_splits({"all": table}).splitlines() == [
+        "Loaded 6 images",
+        "Audit: 4 of 6 annotations plausible; OFD shorter than BPD in 1",
+    ]
+    splits["train"] = splits["train"].replace("001_HC.png", "head.png")
+    assert describe_splits(splits).endswith("; OFD shorter than BPD in 1")
 
 
 def test_summary_of_known_errors():
@@ -38,26 +65,17 @@ def table():
     """What a tester finds on two images of 256×256 px. In the first, OFD is 120 px long and found
     30 px shorter, BPD 90 px long and found with its ends exchanged. In the second, which is no
     pair of axes, nothing is off."""
-    true = np.array(
-        [
-            [[100.0, 40], [100, 160], [55, 100], [145, 100]],
-            [[10, 0], [10, 120], [10, 90], [10, 240]],
-        ]
-    )
-    found = true.copy()
-    found[0] = [[100, 55], [100, 145], [145, 100], [55, 100]]
-    table = table_of(*true, names=["0.png", "1.png"])
-    table["annotation_plausible"] = measure_axes(true)["plausible"]
-    table["prediction_plausible"] = measure_axes(found)["plausible"]
-    table["review"] = [True, True]
-    for i, name in enumerate(LANDMARKS):
-        table[f"{name}_pred_x"], table[f"{name}_pred_y"] = found[:, i].T
-        table[f"{name}_error_px256"] = np.linalg.norm(found - true, axis=-1)[:, i]
-        table[f"{name}_confidence"] = [[0.9, 0.8, 0.01, 1.0][i], 1.0]
-        table[f"{name}_spread_px256"] = np.nan
-    return table.assign(
-        ofd_px=[120.0, 120], ofd_pred_px=[90.0, 120], bpd_px=[90.0, 150], bpd_pred_px=[90.0, 150]
-    )
+    true = [
+        [[100, 40], [100, 160], [55, 100], [145, 100]],
+        [[10, 0], [10, 120], [10, 90], [10, 240]],
+    ]
+    found = [[[100, 55], [100, 145], [145, 100], [55, 100]], true[1]]
+    names, images = ["0.png", "1.png"], torch.zeros(2, 1, 256, 256, dtype=torch.uint8)
+    data = LandmarkImages(names, images, torch.tensor(true).float(), np.full((2, 2), 256.0))
+    confidences = torch.tensor([[0.9, 0.8, 0.01, 1.0], [1.0, 1.0, 1.0, 1.0]])
+    prediction = Prediction(torch.tensor(found).float(), confidences, torch.full((2, 4), torch.nan))
+    ground_truth = table_of(*true, names=names)
+    return prediction_table(ground_truth, data, prediction, split="test", model_sha256="")
 
 
 def test_biometry_of_known_diameters(table):
@@ -113,12 +131,14 @@ def test_the_images_to_review_come_in_the_order_of_need(table):
 
 def test_report_has_all_rows_then_those_not_flagged_then_the_plausible(table):
     table["review"] = [True, False]
-    first, second = report(table).split("The 1 of 2 images not flagged for review\n")
+    first, second = describe_test(table).split("The 1 of 2 images not flagged for review\n")
     second, third = second.split("The 1 of 2 images with a plausible annotation\n")
     assert "8 landmarks on 2 images" in first
     assert "Review: 1 of 2" in first
     assert "4 landmarks on 1 images" in second
     assert "OFD absolute error, px 0.00 ± 0.00 0.00" in words(second)
     assert "OFD absolute error, px 30.00 ± 0.00 30.00" in words(third)
-    assert report(table[:1]).endswith("The 1 of 1 images with a plausible annotation: all of them")
-    assert report(table[1:]).endswith("The 0 of 1 images with a plausible annotation: none")
+    assert describe_test(table[:1]).endswith(
+        "The 1 of 1 images with a plausible annotation: all of them"
+    )
+    assert describe_test(table[1:]).endswith("The 0 of 1 images with a plausible annotation: none")
