@@ -60,8 +60,8 @@ def dataset_fingerprint(*sets: LandmarkImages) -> str:
     """SHA-256 of all pixels and landmarks, whatever the files are called."""
     sha256 = hashlib.sha256()
     for data in sets:
-        sha256.update(data.images.cpu().numpy())
-        sha256.update(data.landmarks.cpu().numpy())
+        sha256.update(data.images.cpu().numpy().tobytes())
+        sha256.update(data.landmarks.cpu().numpy().tobytes())
     return sha256.hexdigest()
 
 
