@@ -48,7 +48,8 @@ def run(network: Callable[[], nn.Module], args: Namespace) -> None:
             raise UserError(f"{path}: these weights are given twice")
         hashes.append(sha256)
     name, parameters = type(models[0]).__name__, count_parameters(models[0])
-    print(f"{name}: {parameters:,} parameters" + f", {len(models)} models" * (len(models) > 1))
+    number = f", {len(models)} models" if len(models) > 1 else ""
+    print(f"{name}: {parameters:,} parameters{number}")
     data = load_images(rows, args.image_folder_path)
 
     started = time.monotonic()

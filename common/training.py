@@ -137,7 +137,7 @@ def fit(
             print(
                 f"Epoch {epoch:>{len(str(args.epochs))}}/{args.epochs} | train loss "
                 f"{train_loss:.6f} | val loss {val_loss:.6f} | lr {learning_rate:.2e} | "
-                f"{seconds:.1f} s" + " | best so far" * is_best
+                f"{seconds:.1f} s{' | best so far' if is_best else ''}"
             )
 
     distributed.leave()

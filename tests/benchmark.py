@@ -241,7 +241,7 @@ def benchmark_augmentation(data: LandmarkImages, limit: float, rounds: int) -> N
         rounds, lambda: augment(*tensors, generator), our_epoch(H1, batch, torch.float32)
     )
     share, milliseconds = change / step, f"{1000 * change:.1f} ms"
-    name = f"H2's augmentation, of a step{', CUDA' * data.images.is_cuda}"
+    name = f"H2's augmentation, of a step{', CUDA' if data.images.is_cuda else ''}"
     row(name, len(batch), milliseconds, "", f"{share:.1%}", f"<= {limit:.0%}", share <= limit)
 
 
