@@ -1,5 +1,5 @@
-"""Several processes for one training run, as torchrun starts them. Without it there is one: each
-function here then returns what it is given, or does nothing.
+"""Several processes for one training run, as torchrun starts them. Without torchrun there is one
+process, and what is here changes nothing.
 
 Every process draws the same order and the same augmentation of each whole batch and trains on its
 own share of it, so the random stream and the recipe are those of one process.

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from common import sample_data
+from common.evaluation import Prediction, prediction_table
 from common.ground_truth import COLUMNS
 from common.images import LandmarkImages
 from common.models import ResNetUNet, UNet
@@ -94,6 +95,37 @@ def some_images(count, seed):
         torch.randint(0, 256, (count, 1, 32, 32), generator=generator, dtype=torch.uint8),
         32 * torch.rand(count, 4, 2, generator=generator),
         np.full((count, 2), 32.0),
+    )
+
+
+@pytest.fixture
+def table():
+    """The prediction_table of two images of 512×768 px (half and a third of that are 256). In the
+    first, OFD is 120 px long and found 30 px shorter, BPD 90 px long and found with its ends
+    exchanged. In the second, which is no pair of axes, nothing is off."""
+    true = [
+        [[256, 240], [256, 360], [211, 300], [301, 300]],
+        [[100, 300], [100, 420], [100, 450], [100, 600]],
+    ]
+    found = np.array([[[256, 255], [256, 345], [301, 300], [211, 300]], true[1]])
+    sizes = np.array([[512.0, 768.0]] * 2)
+    to_256 = torch.tensor(256 / sizes[:, None, :])
+    data = LandmarkImages(
+        ["0.png", "1.png"],
+        torch.zeros(2, 1, 256, 256, dtype=torch.uint8),
+        (torch.tensor(true) * to_256).float(),
+        sizes,
+    )
+    return prediction_table(
+        table_of(*true, names=data.names).assign(px_to_mm_rate=[0.2, np.nan]),
+        data,
+        Prediction(
+            (torch.tensor(found) * to_256).float(),
+            torch.tensor([[0.9, 0.8, 0.01, 1.0], [1.0, 1.0, 1.0, 1.0]]),
+            torch.tensor([[0.0, 3.0, 20.0, 1.0], [0.0, 0.0, 20.5, 0.0]]),
+        ),
+        split="val",
+        model_sha256="abc",
     )
 
 

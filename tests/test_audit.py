@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from common.audit import implausibility, main
+from common.biometry import measure_axes
 from tests.conftest import ellipse, files_in, table_of
 
 # Nine annotations of which five are plausible; in the fifth, OFD is the shorter one.
@@ -73,6 +74,12 @@ def test_figures_of_a_table_made_by_hand(data, capsys):
         0,
         2.2738,  # 1 − 10/70 + 1 − 0.2/0.8 + 1 − 0.2/0.6
     ]
+
+
+def test_what_cannot_be_measured_is_wholly_implausible():
+    # An OFD of no length has no angle, and a ratio of 0; two have no midpoint distance either.
+    rows = np.array([ellipse(long=0), ellipse(long=0, short=0)])
+    assert implausibility(measure_axes(rows)).tolist() == [2, 3]
 
 
 def test_the_least_plausible_are_drawn_first(data, monkeypatch):

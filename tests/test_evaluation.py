@@ -95,37 +95,6 @@ def test_heatmaps_that_are_not_finite_are_refused(dots, value):
         predict([Brightest(value), Always()], dots[1:], batch_size=2)
 
 
-@pytest.fixture
-def table():
-    """Two images of 512×768 px (half and a third of that are 256). In the first, OFD is 120 px
-    long and found 30 px shorter, BPD 90 px long and found with its ends exchanged. In the second,
-    which is no pair of axes, nothing is off."""
-    true = [
-        [[256, 240], [256, 360], [211, 300], [301, 300]],
-        [[100, 300], [100, 420], [100, 450], [100, 600]],
-    ]
-    found = np.array([[[256, 255], [256, 345], [301, 300], [211, 300]], true[1]])
-    sizes = np.array([[512.0, 768.0]] * 2)
-    to_256 = torch.tensor(256 / sizes[:, None, :])
-    data = LandmarkImages(
-        ["0.png", "1.png"],
-        torch.zeros(2, 1, 256, 256, dtype=torch.uint8),
-        (torch.tensor(true) * to_256).float(),
-        sizes,
-    )
-    return prediction_table(
-        table_of(*true, names=data.names).assign(px_to_mm_rate=[0.2, np.nan]),
-        data,
-        Prediction(
-            (torch.tensor(found) * to_256).float(),
-            torch.tensor([[0.9, 0.8, 0.01, 1.0], [1.0, 1.0, 1.0, 1.0]]),
-            torch.tensor([[0.0, 3.0, 20.0, 1.0], [0.0, 0.0, 20.5, 0.0]]),
-        ),
-        split="val",
-        model_sha256="abc",
-    )
-
-
 def test_prediction_table(table):
     per_landmark = ["x", "y", "pred_x", "pred_y", "error_px256", "error_px", "confidence"]
     per_landmark += ["spread_px256", "error_mm"]
