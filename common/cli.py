@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import functools
 import math
 import os
@@ -10,10 +11,14 @@ import shlex
 import sys
 from typing import Any, Callable, NoReturn, TextIO
 
+import torch
+
 from common import UserError, distributed, plots
 from common.devices import PRECISIONS
 from common.files import check_outputs
 from common.ground_truth import SPLITS
+
+MAX_NUMBER = 2**32 - 1  # the largest seed of NumPy, and more than anyone needs elsewhere
 
 
 class Parser(argparse.ArgumentParser):
@@ -158,7 +163,6 @@ def number(
     *,
     above: float = -math.inf,
     at_least: float = -math.inf,
-    at_most: float = 2**32 - 1,  # the largest seed of NumPy, and more than anyone needs elsewhere
 ) -> Callable[[str], float]:
     """An argparse type: a whole (int) or any (float) number within limits."""
 
@@ -167,11 +171,11 @@ def number(
             value = kind(text)
         except ValueError:
             value = math.nan
-        if not (value > above and at_least <= value <= at_most):
+        if not (value > above and at_least <= value <= MAX_NUMBER):
             name = "a whole number" if kind is int else "a number"
             low = f"above {above:g}" if above > -math.inf else f"from {at_least:g}"
             raise argparse.ArgumentTypeError(
-                f"{text}: must be {name} {low} and not above {at_most}"
+                f"{text}: must be {name} {low} and not above {MAX_NUMBER}"
             )
         return value
 
@@ -198,8 +202,11 @@ def reports_errors(*, resumable: bool = False) -> Callable[..., Any]:
                     if distributed.processes() > 1 and not resumable:
                         raise UserError("this command needs one process, not torchrun")
                     return main(argv)
-            except UserError as error:
-                print(f"error: {error}", file=sys.stderr)
+            except (UserError, torch.cuda.OutOfMemoryError) as error:
+                message = str(error)
+                if not isinstance(error, UserError):
+                    message = "CUDA is out of memory: try --batch_size 4, 2 or 1, or --device cpu"
+                print(f"error: {message}", file=sys.stderr)
                 raise SystemExit(2) from error
             except KeyboardInterrupt as error:
                 message = "Interrupted."
@@ -217,7 +224,8 @@ def reports_errors(*, resumable: bool = False) -> Callable[..., Any]:
 
 
 def _tolerate_closed_pipe(stream: TextIO | None) -> TextIO:
-    """Keep running when a stream is closed or its reader is gone (`| head`).
+    """Keep running when a stream is closed, its reader is gone (`| head`) or its disk is full. What
+    does not fit on the disk goes to standard error instead.
 
     What is printed is shown at once, in a notebook too, and is no error where a terminal lacks "≤".
     """
@@ -232,8 +240,9 @@ def _tolerate_closed_pipe(stream: TextIO | None) -> TextIO:
     def write_if_read(text: str) -> int:
         try:
             return write(text)
-        except OSError:  # a closed pipe, a full disk
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except OSError as error:  # the text waits in the stream's buffer, if it has one
+            is_of_use = error.errno == errno.ENOSPC and stream.fileno() != 2
+            os.dup2(2 if is_of_use else os.open(os.devnull, os.O_WRONLY), stream.fileno())
             return len(text)
 
     stream.write = write_if_read

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -74,15 +72,3 @@ def use_fast_memory_format(model: nn.Module, dtype: torch.dtype) -> None:
     """
     if dtype != torch.float32:
         model.to(memory_format=torch.channels_last)
-
-
-@contextlib.contextmanager
-def advice_when_out_of_memory(batch_size: int) -> Iterator[None]:
-    """Turn CUDA's lack of memory into a UserError that names the batch size to try."""
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError as error:
-        advice = f"--batch_size {batch_size // 2}" if batch_size > 1 else "--device cpu"
-        raise UserError(
-            f"CUDA is out of memory with --batch_size {batch_size}: try {advice}"
-        ) from error

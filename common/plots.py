@@ -85,14 +85,15 @@ def augmentation_examples(
     _save(figure, path)
 
 
-def predictions(data: LandmarkImages, table: pd.DataFrame, path: str, rows: int = 6) -> None:
-    """Draw images evenly spaced over the data: ground truth, prediction, and both with the error.
+def predictions(data: LandmarkImages, table: pd.DataFrame, path: str) -> None:
+    """Draw six images of the data: ground truth, prediction, and both with the error.
 
-    table: the prediction_table of data. Images that are flagged for review get a red frame.
+    They are evenly spaced. table: the prediction_table of data. Images that are flagged for review
+    get a red frame.
     """
     predicted = landmark_values(table, "pred_x", "pred_y") * IMAGE_SIZE / data.sizes[:, None, :]
     mean_errors = landmark_values(table, "error_px256").mean(axis=(1, 2))
-    chosen = np.unique(np.linspace(0, len(data) - 1, rows).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(data) - 1, 6).round().astype(int))
     figure = Figure(figsize=(12, 4.25 * len(chosen)), layout="constrained")
     grid = figure.subplots(len(chosen), 3, squeeze=False)
     for axes, index in zip(grid, chosen):

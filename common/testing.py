@@ -14,7 +14,7 @@ from torch import nn
 
 from common import UserError, evaluation, plots, summary
 from common.checkpoint import load_weights
-from common.devices import advice_when_out_of_memory, seed_everything, select_device
+from common.devices import seed_everything, select_device
 from common.files import claim, outputs_of, protect_images, write_table
 from common.ground_truth import NAME_COLUMN, SPLIT_SEED, read_ground_truth, split_ground_truth
 from common.images import load_images
@@ -53,8 +53,7 @@ def run(network: Callable[[], nn.Module], args: Namespace) -> None:
     data = load_images(rows, args.image_folder_path)
 
     started = time.monotonic()
-    with advice_when_out_of_memory(args.batch_size):
-        prediction = evaluation.predict(models, data.to(device), args.batch_size)
+    prediction = evaluation.predict(models, data.to(device), args.batch_size)
     milliseconds = 1000 * (time.monotonic() - started) / len(data)
 
     predictions = evaluation.prediction_table(

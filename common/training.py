@@ -17,7 +17,6 @@ from common import UserError, distributed
 from common.augmentation import Augment
 from common.checkpoint import Run
 from common.devices import (
-    advice_when_out_of_memory,
     autocast_dtype,
     check_precision,
     seed_everything,
@@ -92,7 +91,7 @@ def fit(
     landmarks) is a mean over the batch. args: a trainer's. augment changes the training batches.
     See `Run` for what is written and when.
     Raises UserError when the checkpoint does not belong to this run, another run writes to its
-    files, a file cannot be written, a loss is not finite, or CUDA is out of memory.
+    files, a file cannot be written, or a loss is not finite.
     """
     device = train_set.images.device
     dtype = autocast_dtype(args.precision, device)
@@ -103,11 +102,7 @@ def fit(
     print(f"{type(model).__name__}: {count_parameters(model):,} parameters")
     started = time.monotonic()
 
-    with (
-        advice_when_out_of_memory(args.batch_size),
-        claim(*outputs_of(args).values()),
-        Run(parts, train_set, val_set, args) as run,
-    ):
+    with claim(*outputs_of(args).values()), Run(parts, train_set, val_set, args) as run:
         first_epoch = run.checkpoint["epoch"] + 1
         for epoch in range(first_epoch, args.epochs + 1):
             description = f"Epoch {epoch}/{args.epochs}"

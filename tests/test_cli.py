@@ -4,11 +4,14 @@ import argparse
 import io
 import os
 import shlex
+import subprocess
 import sys
 
 import pytest
+import torch
 
 from common import UserError, cli
+from tests.conftest import ROOT
 
 ABOVE_0 = {"above": 0}
 FROM_0 = {"at_least": 0}
@@ -73,6 +76,14 @@ def test_what_the_user_can_fix_ends_in_its_message(capsys):
     assert capsys.readouterr() == ("", "error: a.csv: row 2: no\n")
 
 
+def test_out_of_memory_says_what_to_try(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        failing(torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB"))([])
+    assert stopped.value.code == 2
+    message = "error: CUDA is out of memory: try --batch_size 4, 2 or 1, or --device cpu\n"
+    assert capsys.readouterr() == ("", message)
+
+
 def test_what_is_our_own_fault_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         failing(ZeroDivisionError())([])
@@ -127,6 +138,25 @@ def test_the_work_goes_on_when_nobody_reads(name, monkeypatch):
         talkative(done)
         assert done
         stream.flush()  # as Python does when it ends
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is always full")
+def test_what_does_not_fit_on_the_disk_goes_to_stderr():
+    command = "from tests.test_cli import talkative; talkative([])"
+    with open("/dev/full", "w") as full:
+        finished = subprocess.run(
+            [sys.executable, "-c", command],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": ""},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            check=True,
+        )
+    assert sorted(finished.stderr.splitlines()) == [
+        *(["an error"] * 3),
+        *(f"line {number}, 5 ≤ 6" for number in range(3)),
+    ]
 
 
 @pytest.mark.parametrize("name", ["stdout", "stderr"])

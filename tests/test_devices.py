@@ -3,7 +3,6 @@ import torch
 
 from common import UserError
 from common.devices import (
-    advice_when_out_of_memory,
     autocast_dtype,
     check_precision,
     seed_everything,
@@ -45,17 +44,6 @@ def test_channels_are_last_in_reduced_precision_only(dtype):
     use_fast_memory_format(model, dtype)
     is_last = model.weight.is_contiguous(memory_format=torch.channels_last)
     assert is_last is (dtype != torch.float32)
-
-
-@pytest.mark.parametrize(
-    ("batch_size", "advice"), [(8, "try --batch_size 4"), (1, "try --device cpu")]
-)
-def test_out_of_memory_names_what_to_try(batch_size, advice):
-    with (
-        pytest.raises(UserError, match=f"--batch_size {batch_size}: {advice}"),
-        advice_when_out_of_memory(batch_size),
-    ):
-        raise torch.cuda.OutOfMemoryError
 
 
 def test_seeds():
