@@ -47,6 +47,8 @@ def test_figures_of_a_table_made_by_hand(data, capsys):
         "OFD shorter than BPD 1 of 9",
         "OFD-1 is the upper end 8 of 9",
         "OFD-1 is the left end 7 of 9",
+        "BPD-1 is the upper end 7 of 9",
+        "BPD-1 is the left end 1 of 9",
         "Subjects 7",
     ):
         assert expected in printed

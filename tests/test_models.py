@@ -87,29 +87,31 @@ def test_matrices_made_without_gradients_serve_training_too():
     assert features.grad.sum().item() == pytest.approx(12 * 12)
 
 
-def test_unet_concatenates_the_upsampled_features_before_the_skip():
-    # Where the weights of the first 512 inputs of dconv_up3 are 0, only the skip is left, so the
-    # deepest stage no longer matters.
+@pytest.mark.parametrize(("stage", "upsampled"), [(3, 512), (2, 256), (1, 128)])
+def test_unet_concatenates_the_upsampled_features_before_the_skip(stage, upsampled):
+    # Where the weights of a stage's first inputs are 0, only the skip is left, so the deepest
+    # stage no longer matters.
     torch.manual_seed(0)
     model = UNet().eval()
     images = torch.rand(1, 3, 32, 32)
     with torch.inference_mode():
-        model.dconv_up3[0].weight[:, :512] = 0
+        getattr(model, f"dconv_up{stage}")[0].weight[:, :upsampled] = 0
         before = model(images)
         model.dconv_down4[0].weight.normal_()
         torch.testing.assert_close(model(images), before)
-        model.dconv_down3[0].weight.normal_()
+        getattr(model, f"dconv_down{stage}")[0].weight.normal_()
         assert not torch.allclose(model(images), before)
 
 
-def test_resnet_unet_concatenates_the_decoder_before_the_attended_skip():
+@pytest.mark.parametrize(("stage", "decoded"), [(3, 256), (2, 128), (1, 64)])
+def test_resnet_unet_concatenates_the_decoder_before_the_attended_skip(stage, decoded):
     torch.manual_seed(0)
     model = ResNetUNet().eval()
     images = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
-        model.decoder3[0].weight[:, 256:] = 0
+        getattr(model, f"decoder{stage}")[0].weight[:, decoded:] = 0
         before = model(images)
-        model.att3.fc[0].weight.normal_()
+        getattr(model, f"att{stage}").fc[0].weight.normal_()
         torch.testing.assert_close(model(images), before)
         model.decoder4[0].weight.normal_()
         assert not torch.allclose(model(images), before)

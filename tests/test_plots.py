@@ -33,12 +33,17 @@ def figures(monkeypatch):
 def data():
     landmarks = torch.tensor(np.array([ellipse(center=(128, 128))] * 2)).float()
     images = torch.zeros(2, 1, 256, 256, dtype=torch.uint8)
-    return LandmarkImages(NAMES, images, landmarks, np.full((2, 2), 256.0))
+    return LandmarkImages(NAMES, images, landmarks, np.array([[512.0, 768.0]] * 2))
 
 
 @pytest.fixture
 def ground_truth(data):
-    return table_of(*data.landmarks.numpy(), names=NAMES)
+    return table_of(*data.landmarks.numpy() * [2, 3], names=NAMES)
+
+
+def places(axis, kind):
+    """Where the four landmarks of a kind are marked."""
+    return np.array([line.get_xydata()[0] for line in axis.lines if kind in line.get_label()])
 
 
 def test_predictions(data, ground_truth, figures, tmp_path):
@@ -58,9 +63,41 @@ def test_predictions(data, ground_truth, figures, tmp_path):
     # Each landmark stands where it was found, and its marker tells it from the other three.
     marked = [line for line in axes[1].lines if "predicted" in line.get_label()]
     assert [line.get_label()[:5] for line in marked] == ["OFD-1", "OFD-2", "BPD-1", "BPD-2"]
-    places = np.array([line.get_xydata()[0] for line in marked])
-    assert places == pytest.approx(predicted[0].numpy(), abs=1e-3)
     assert len({line.get_marker() for line in marked}) == 4
+    true, found = data.landmarks[0].numpy(), predicted[0].numpy()
+    for axis, kind, expected in (
+        (axes[0], "ground truth", true),
+        (axes[1], "predicted", found),
+        (axes[2], "ground truth", true),
+        (axes[2], "predicted", found),
+    ):
+        assert places(axis, kind) == pytest.approx(expected, abs=1e-3)
+
+
+def test_error_distribution(figures, tmp_path):
+    errors = np.array([[1.0, 20, 300, 4], [2, 30, 400, 5], [9, 70, 500, 9]])
+    plots.error_distribution(errors, str(tmp_path / "a.png"))
+    left, right = figures[0].axes
+    assert sum(bar.get_height() for bar in left.patches) == 12
+    assert [line.get_xdata()[0] for line in left.lines] == [errors.mean(), 14.5]
+    assert [label.get_text() for label in right.get_xticklabels()] == [
+        "OFD-1\nmean 4.0\nmedian 2.0",
+        "OFD-2\nmean 40.0\nmedian 30.0",
+        "BPD-1\nmean 400.0\nmedian 400.0",
+        "BPD-2\nmean 6.0\nmedian 5.0",
+    ]
+    lower_quartiles = [box.get_path().vertices[:, 1].min() for box in right.patches]
+    assert lower_quartiles == [1.5, 25, 350, 4.5]
+
+
+def test_augmentation_examples(data, figures, tmp_path):
+    def augment(images, landmarks, generator):
+        return images, landmarks + torch.arange(8)[:, None, None]
+
+    plots.augmentation_examples(data, augment, 42, str(tmp_path / "a.png"))
+    for number, axis in enumerate(figures[0].axes):
+        expected = data.landmarks[0].numpy() + number
+        assert places(axis, "ground truth") == pytest.approx(expected)
 
 
 def test_audit(data, ground_truth, figures, tmp_path):
@@ -83,4 +120,7 @@ def test_one_epoch_has_its_curves(figures, tmp_path):
         "best: 0.40000 in epoch 1",
     ]
     assert [line.get_xydata().tolist() for line in best] == [[[2, 0.25]], [[1, 0.4]]]
-    assert figures[0].axes[1].lines[0].get_ydata().tolist() == [1e-3, 1e-3, 5e-4]
+    left, right = figures[0].axes
+    curves = {line.get_label(): line.get_ydata().tolist() for line in left.lines[:2]}
+    assert curves == {"training": [0.3, 0.2, 0.1], "validation": [0.4, 0.25, 0.3]}
+    assert right.lines[0].get_ydata().tolist() == [1e-3, 1e-3, 5e-4]

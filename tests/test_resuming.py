@@ -454,6 +454,38 @@ def test_files_are_written_when_the_time_has_come(tmp_path, monkeypatch):
     assert written == list(FILES)
 
 
-def test_out_of_memory_names_the_batch_size_to_try(tmp_path):
-    with pytest.raises(UserError, match="--batch_size 3: try --batch_size 1"):
-        run(tmp_path, Loss(2, torch.cuda.OutOfMemoryError))
+def test_out_of_memory_on_resuming_is_not_the_checkpoint_s_fault(tmp_path, monkeypatch):
+    run(tmp_path)
+
+    def load_state_dict(*_):
+        raise torch.cuda.OutOfMemoryError
+
+    monkeypatch.setattr(torch.optim.AdamW, "load_state_dict", load_state_dict)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        run(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)]
+)
+def test_the_loss_sees_heatmaps_in_the_precision_that_was_asked_for(tmp_path, precision, dtype):
+    seen = set()
+
+    class Look(Loss):
+        def forward(self, heatmaps, landmarks):
+            seen.add(heatmaps.dtype)
+            return super().forward(heatmaps, landmarks)
+
+    run(tmp_path, Look(), precision=precision)
+    assert seen == {dtype}
+
+
+def test_the_schedule_and_the_gap_go_by_the_validation_loss(tmp_path, capsys):
+    run(tmp_path)
+    _, state = load(tmp_path)
+    train_losses, val_losses = state["train_losses"], state["val_losses"]
+    assert state["scheduler_state_dict"]["best"] == min(val_losses)
+    best = val_losses.index(min(val_losses))
+    first, last = (val_losses[i] - train_losses[i] for i in (best, -1))
+    line = f"Train-val gap:   {first:.6f} in epoch {best + 1}, {last:.6f} in the last\n"
+    assert line in capsys.readouterr().out
