@@ -248,7 +248,9 @@ class Run:
                         _load_state_dict(part, _state_dict_in(weights, path), path)
                 elif state_dict or name != "scaler":  # empty: a scaler that was not in use
                     part.load_state_dict(state_dict)
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
+        except torch.cuda.OutOfMemoryError:  # a RuntimeError, but not the checkpoint's fault
+            raise
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise UserError(f"{path}: no checkpoint of this package") from error
         self.checkpoint = checkpoint
         # Where the model file is gone, it is written again on exit.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import functools
 import math
 import os
@@ -203,9 +202,8 @@ def reports_errors(*, resumable: bool = False) -> Callable[..., Any]:
                         raise UserError("this command needs one process, not torchrun")
                     return main(argv)
             except (UserError, torch.cuda.OutOfMemoryError) as error:
-                message = str(error)
-                if not isinstance(error, UserError):
-                    message = "CUDA is out of memory: try --batch_size 4, 2 or 1, or --device cpu"
+                out_of_memory = "CUDA is out of memory: try half the --batch_size, or --device cpu"
+                message = error if isinstance(error, UserError) else out_of_memory
                 print(f"error: {message}", file=sys.stderr)
                 raise SystemExit(2) from error
             except KeyboardInterrupt as error:
@@ -225,7 +223,7 @@ def reports_errors(*, resumable: bool = False) -> Callable[..., Any]:
 
 def _tolerate_closed_pipe(stream: TextIO | None) -> TextIO:
     """Keep running when a stream is closed, its reader is gone (`| head`) or its disk is full. What
-    does not fit on the disk goes to standard error instead.
+    a full disk does not take goes to standard error.
 
     What is printed is shown at once, in a notebook too, and is no error where a terminal lacks "≤".
     """
@@ -241,8 +239,8 @@ def _tolerate_closed_pipe(stream: TextIO | None) -> TextIO:
         try:
             return write(text)
         except OSError as error:  # the text waits in the stream's buffer, if it has one
-            is_of_use = error.errno == errno.ENOSPC and stream.fileno() != 2
-            os.dup2(2 if is_of_use else os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            nobody_reads = isinstance(error, BrokenPipeError) or stream.fileno() == 2
+            os.dup2(os.open(os.devnull, os.O_WRONLY) if nobody_reads else 2, stream.fileno())
             return len(text)
 
     stream.write = write_if_read

@@ -86,10 +86,9 @@ def augmentation_examples(
 
 
 def predictions(data: LandmarkImages, table: pd.DataFrame, path: str) -> None:
-    """Draw six images of the data: ground truth, prediction, and both with the error.
+    """Draw six images, evenly spaced over the data: ground truth, prediction, both with the error.
 
-    They are evenly spaced. table: the prediction_table of data. Images that are flagged for review
-    get a red frame.
+    table: the prediction_table of data. Images that are flagged for review get a red frame.
     """
     predicted = landmark_values(table, "pred_x", "pred_y") * IMAGE_SIZE / data.sizes[:, None, :]
     mean_errors = landmark_values(table, "error_px256").mean(axis=(1, 2))

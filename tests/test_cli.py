@@ -80,7 +80,7 @@ def test_out_of_memory_says_what_to_try(capsys):
     with pytest.raises(SystemExit) as stopped:
         failing(torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB"))([])
     assert stopped.value.code == 2
-    message = "error: CUDA is out of memory: try --batch_size 4, 2 or 1, or --device cpu\n"
+    message = "error: CUDA is out of memory: try half the --batch_size, or --device cpu\n"
     assert capsys.readouterr() == ("", message)
 
 
