@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import random
-import sys
 
 import numpy as np
 import torch
@@ -39,23 +37,9 @@ def select_device(name: str) -> torch.device:
         raise UserError("--device cuda: there is no CUDA device here; use --device cpu or auto")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cpu":
-        keep_freed_memory()
     device = torch.device(name)
     print(f"Device: {torch.cuda.get_device_name(device) if name == 'cuda' else 'CPU'}")
     return device
-
-
-def keep_freed_memory() -> None:
-    """Keep what each step frees for the next one, with glibc.
-
-    It hands large blocks back at once, and the kernel clears them before they are used again: a
-    quarter of a float32 step of Hypothesis 3 on two cores. The numbers stay the same.
-    """
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(-1, -1)  # M_TRIM_THRESHOLD: never
-        libc.mallopt(-4, 0)  # M_MMAP_MAX: no block outside the heap
 
 
 def check_precision(precision: str, device: torch.device) -> None:
