@@ -26,7 +26,7 @@ REVIEW_ERROR = 20  # px of the 256×256 image
 CLINICAL_TARGET = 5  # mm
 # An image with a landmark of less confidence than this is flagged. Chosen on validation images
 # (ReadMe_Complete.txt, "Confidence and review").
-REVIEW_CONFIDENCE = 0.8
+REVIEW_CONFIDENCE = 0.7
 
 
 class Prediction(NamedTuple):

@@ -138,7 +138,7 @@ def test_prediction_table(table):
     assert {name: rows.tolist() for name, rows in review_rules(table).items()} == {
         "implausible prediction": [False, True],
         "spread above 20 px": [False, True],
-        "confidence below 0.8": [True, False],
+        "confidence below 0.7": [True, False],
     }
     assert second["review"]
     assert np.isnan(second["ofd_mm"])
@@ -146,7 +146,7 @@ def test_prediction_table(table):
 
 
 @pytest.mark.parametrize(
-    ("value", "flagged"), [(0.8, False), (0.79, True), (0.0, True), (float("nan"), True)]
+    ("value", "flagged"), [(0.71, False), (0.69, True), (0.0, True), (float("nan"), True)]
 )
 def test_what_is_not_known_to_be_good_is_flagged(value, flagged):
     landmarks = torch.tensor(ellipse(), dtype=torch.float32)[None]

@@ -85,7 +85,7 @@ def test_review_of_known_errors(table):
         "Review: 2 of 2 images flagged",
         "implausible prediction 1 images, with 0 of the 2 landmarks more than 20 px off",
         "spread above 20 px 1 images, with 0 of the 2 landmarks more than 20 px off",
-        "confidence below 0.8 1 images, with 2 of the 2 landmarks more than 20 px off",
+        "confidence below 0.7 1 images, with 2 of the 2 landmarks more than 20 px off",
         "together 2 images, with 2 of the 2 landmarks more than 20 px off",
         "Least confident first: 0.png, 1.png",
     ]
