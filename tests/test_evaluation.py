@@ -146,7 +146,7 @@ def test_prediction_table(table):
 
 
 @pytest.mark.parametrize(
-    ("value", "flagged"), [(0.71, False), (0.69, True), (0.0, True), (float("nan"), True)]
+    ("value", "flagged"), [(0.7000001, False), (0.6999999, True), (0.0, True), (float("nan"), True)]
 )
 def test_what_is_not_known_to_be_good_is_flagged(value, flagged):
     landmarks = torch.tensor(ellipse(), dtype=torch.float32)[None]
