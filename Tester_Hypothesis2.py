@@ -7,7 +7,8 @@ from common.models import UNet
 @cli.reports_errors()
 def main(argv=None):
     args = cli.tester_parser(__doc__, hypothesis=2).parse_args(argv)
-    testing.run(UNet, args)
+    # The limit of the review flag was chosen on validation images (ReadMe, section 11).
+    testing.run(UNet, args, review_confidence=0.5)
 
 
 if __name__ == "__main__":

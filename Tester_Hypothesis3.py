@@ -7,7 +7,8 @@ from common.models import ResNetUNet
 @cli.reports_errors()
 def main(argv=None):
     args = cli.tester_parser(__doc__, hypothesis=3).parse_args(argv)
-    testing.run(ResNetUNet, args)
+    # The limit of the review flag was chosen on validation images (ReadMe, section 11).
+    testing.run(ResNetUNet, args, review_confidence=0.7)
 
 
 if __name__ == "__main__":

@@ -24,9 +24,6 @@ BANDS = (10, 20, 50)
 # 5 mm (report, "Clinical Relevance").
 REVIEW_ERROR = 20  # px of the 256×256 image
 CLINICAL_TARGET = 5  # mm
-# An image with a landmark of less confidence than this is flagged. Chosen on validation images
-# (ReadMe_Complete.txt, "Confidence and review").
-REVIEW_CONFIDENCE = 0.7
 
 
 class Prediction(NamedTuple):
@@ -83,11 +80,12 @@ def prediction_table(
     *,
     split: str,
     model_sha256: str,
+    review_confidence: float,
 ) -> pd.DataFrame:
     """Everything that is known of each image after a test, one row per image.
 
     ground_truth: the rows that `data` was loaded from. split and model_sha256 are put into every
-    row.
+    row. review_confidence: see review_rules.
     Columns: `image_name`, `split`, `annotation_plausible` and `prediction_plausible` (by the
     audit's rule), `review` (whether to look at the image again), `model_sha256`; for each landmark
     L, `L_x`, `L_y`, `L_pred_x`, `L_pred_y` in px of the original image, `L_error_px256` (the
@@ -125,11 +123,15 @@ def prediction_table(
     for i, diameter in enumerate(DIAMETERS):
         columns |= {f"{diameter}_{name}": values[:, i] for name, values in lengths.items()}
     table = pd.DataFrame(columns)
-    return table.assign(review=np.any(list(review_rules(table).values()), axis=0))
+    rules = review_rules(table, review_confidence)
+    return table.assign(review=np.any(list(rules.values()), axis=0))
 
 
-def review_rules(table: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Which images of a prediction_table each rule flags for review: name → bool [N]."""
+def review_rules(table: pd.DataFrame, review_confidence: float) -> dict[str, np.ndarray]:
+    """Which images of a prediction_table each rule flags for review: name → bool [N].
+
+    review_confidence: an image with a landmark of less confidence than this is flagged.
+    """
     confidences = landmark_values(table, "confidence")
     return {
         "implausible prediction": ~table["prediction_plausible"].to_numpy(),
@@ -137,7 +139,7 @@ def review_rules(table: pd.DataFrame) -> dict[str, np.ndarray]:
             landmark_values(table, "spread_px256") > REVIEW_ERROR
         ).any(axis=(1, 2)),
         # What is not known to be good is flagged.
-        f"confidence below {REVIEW_CONFIDENCE:g}": ~(confidences >= REVIEW_CONFIDENCE).all(
+        f"confidence below {review_confidence:g}": ~(confidences >= review_confidence).all(
             axis=(1, 2)
         ),
     }

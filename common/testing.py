@@ -21,11 +21,12 @@ from common.images import load_images
 from common.models import count_parameters
 
 
-def run(network: Callable[[], nn.Module], args: Namespace) -> None:
+def run(network: Callable[[], nn.Module], args: Namespace, review_confidence: float) -> None:
     """Test the weights of a network, or of several trainings of it together: draw the two pictures,
     write the table, print what the errors are.
 
-    args: a tester's. Raises UserError for weights, rows and images that cannot be used.
+    args: a tester's. review_confidence: the limit of the review flag (evaluation.review_rules).
+    Raises UserError for weights, rows and images that cannot be used.
     """
     with claim(*outputs_of(args).values()):  # no trainer that is running writes to them
         pass
@@ -57,7 +58,12 @@ def run(network: Callable[[], nn.Module], args: Namespace) -> None:
     milliseconds = 1000 * (time.monotonic() - started) / len(data)
 
     predictions = evaluation.prediction_table(
-        rows, data, prediction, split=args.split, model_sha256="+".join(hashes)
+        rows,
+        data,
+        prediction,
+        split=args.split,
+        model_sha256="+".join(hashes),
+        review_confidence=review_confidence,
     )
     plots.predictions(data, predictions, args.pred_save_path)
     plots.error_distribution(evaluation.errors_of(predictions), args.error_save_path)
@@ -65,7 +71,7 @@ def run(network: Callable[[], nn.Module], args: Namespace) -> None:
         write_table(predictions, args.csv_save_path)
 
     print(f"Predicted in {milliseconds:.1f} ms per image\n")
-    print(summary.describe_test(predictions))
+    print(summary.describe_test(predictions, review_confidence))
     print(f"\nPredictions: {args.pred_save_path}\nErrors:      {args.error_save_path}")
     if args.csv_save_path:
         print(f"Table:       {args.csv_save_path}")

@@ -4,7 +4,7 @@ flag, and whether a Gaussian filter of the heatmaps helps.
     python -m tests.compare_confidence --csv_path ground_truth.csv --image_folder_path images \\
         --model_path hypothesis_3_resnet_unet.pth
 
-This is how common.heatmaps.confidence and common.evaluation.REVIEW_CONFIDENCE were chosen. It
+This is how common.heatmaps.confidence and the limits of the testers were chosen. It
 looks at validation images with a plausible annotation and at no others.
 """
 
@@ -99,7 +99,10 @@ def main(argv: list[str] | None = None) -> None:
         models.append(NETWORKS[args.hypothesis]().eval())
         refuse_training_images(load_weights(models[-1], path), rows, path)
     data = load_images(rows, args.image_folder_path)
-    table = prediction_table(rows, data, predict(models, data, 8), split="val", model_sha256="")
+    prediction = predict(models, data, 8)
+    table = prediction_table(
+        rows, data, prediction, split="val", model_sha256="", review_confidence=0
+    )
     wrong = errors_of(table) > REVIEW_ERROR
     if not 0 < wrong.sum() < wrong.size:
         raise UserError(f"{wrong.sum()} of {wrong.size} landmarks are wrong: nothing to compare")
@@ -113,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{name:<24}{value:.3f} ({low:.3f} to {high:.3f})")
 
     print("\nThe review flag, by the limit of its confidence")
-    *others, _ = review_rules(table).values()
+    *others, _ = review_rules(table, 0).values()
     lowest = landmark_values(table, "confidence").min(axis=(1, 2))
     for limit in LIMITS:
         flagged = np.any([*others, lowest < limit], axis=0)

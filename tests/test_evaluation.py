@@ -135,7 +135,7 @@ def test_prediction_table(table):
         expected = expected if isinstance(expected, (str, bool)) else pytest.approx(expected)
         assert first[column] == expected, column
     assert (second["annotation_plausible"], second["prediction_plausible"]) == (False, False)
-    assert {name: rows.tolist() for name, rows in review_rules(table).items()} == {
+    assert {name: rows.tolist() for name, rows in review_rules(table, 0.7).items()} == {
         "implausible prediction": [False, True],
         "spread above 20 px": [False, True],
         "confidence below 0.7": [True, False],
@@ -156,6 +156,7 @@ def test_what_is_not_known_to_be_good_is_flagged(value, flagged):
         Prediction(landmarks, torch.tensor([[1, 1, value, 1]]), torch.full((1, 4), torch.nan)),
         split="test",
         model_sha256="abc",
+        review_confidence=0.7,
     )
     assert table["review"].tolist() == [flagged]
     assert not [name for name in table if name.endswith("_mm")]  # no rate, no mm

@@ -50,7 +50,9 @@ def test_predictions(data, ground_truth, figures, tmp_path):
     predicted = data.landmarks + torch.tensor([3.0, 4.0])
     confidences = torch.tensor([[1.0] * 4, [1, 1, 0.1, 1]])
     prediction = Prediction(predicted, confidences, torch.full((2, 4), torch.nan))
-    table = prediction_table(ground_truth, data, prediction, split="test", model_sha256="")
+    table = prediction_table(
+        ground_truth, data, prediction, split="test", model_sha256="", review_confidence=0.7
+    )
     plots.predictions(data, table, str(tmp_path / "a.png"))
     axes = figures[0].axes
     assert [axis.get_title() for axis in axes] == [
