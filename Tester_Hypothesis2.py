@@ -7,7 +7,7 @@ from common.models import UNet
 @cli.reports_errors()
 def main(argv=None):
     args = cli.tester_parser(__doc__, hypothesis=2).parse_args(argv)
-    # The limit of the review flag was chosen on validation images (ReadMe, section 11).
+    # The limit was chosen on validation images (ReadMe_Complete.txt, section 11).
     testing.run(UNet, args, review_confidence=0.5)
 
 

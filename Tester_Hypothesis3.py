@@ -7,7 +7,7 @@ from common.models import ResNetUNet
 @cli.reports_errors()
 def main(argv=None):
     args = cli.tester_parser(__doc__, hypothesis=3).parse_args(argv)
-    # The limit of the review flag was chosen on validation images (ReadMe, section 11).
+    # The limit was chosen on validation images (ReadMe_Complete.txt, section 11).
     testing.run(ResNetUNet, args, review_confidence=0.7)
 
 

@@ -56,7 +56,10 @@ def describe_splits(splits: dict[str, pd.DataFrame]) -> str:
 
 def describe_test(table: pd.DataFrame, review_confidence: float) -> str:
     """The pixel errors and the biometry of all rows, what the review flag finds, and the same
-    figures of the rows that are not flagged and of those whose annotation is plausible."""
+    figures of the rows that are not flagged and of those whose annotation is plausible.
+
+    review_confidence: the limit that the table was made with.
+    """
     blocks = [_figures(table), review_summary(table, review_confidence)]
     for is_in, kind in (
         (~table["review"], "not flagged for review"),
@@ -139,7 +142,10 @@ def biometry_summary(table: pd.DataFrame) -> str:
 
 
 def review_summary(table: pd.DataFrame, review_confidence: float) -> str:
-    """Which images are flagged, by which rule, least confident first, and what that finds."""
+    """Which images are flagged, by which rule, least confident first, and what that finds.
+
+    review_confidence: the limit that the table was made with.
+    """
     flagged = table["review"].to_numpy()
     wrong = errors_of(table) > REVIEW_ERROR
     lines = [f"Review: {flagged.sum()} of {len(table)} images flagged"]

@@ -25,7 +25,7 @@ def run(network: Callable[[], nn.Module], args: Namespace, review_confidence: fl
     """Test the weights of a network, or of several trainings of it together: draw the two pictures,
     write the table, print what the errors are.
 
-    args: a tester's. review_confidence: the limit of the review flag (evaluation.review_rules).
+    args: a tester's. review_confidence: a limit of the review flag (see evaluation.review_rules).
     Raises UserError for weights, rows and images that cannot be used.
     """
     with claim(*outputs_of(args).values()):  # no trainer that is running writes to them

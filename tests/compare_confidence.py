@@ -4,8 +4,9 @@ flag, and whether a Gaussian filter of the heatmaps helps.
     python -m tests.compare_confidence --csv_path ground_truth.csv --image_folder_path images \\
         --model_path hypothesis_3_resnet_unet.pth
 
-This is how common.heatmaps.confidence and the limits of the testers were chosen. It
-looks at validation images with a plausible annotation and at no others.
+This is how common.heatmaps.confidence and the limits in the testers were chosen
+(ReadMe_Complete.txt, section 11). It looks at validation images with a plausible annotation and at
+no others.
 """
 
 from __future__ import annotations
@@ -116,10 +117,8 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{name:<24}{value:.3f} ({low:.3f} to {high:.3f})")
 
     print("\nThe review flag, by the limit of its confidence")
-    *others, _ = review_rules(table, 0).values()
-    lowest = landmark_values(table, "confidence").min(axis=(1, 2))
     for limit in LIMITS:
-        flagged = np.any([*others, lowest < limit], axis=0)
+        flagged = np.any(list(review_rules(table, limit).values()), axis=0)
         found = wrong[flagged].sum()
         print(
             f"  below {limit:<6.2f}{flagged.sum():5d} images ({flagged.mean():5.1%})"

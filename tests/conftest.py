@@ -26,18 +26,18 @@ class Hypothesis(NamedTuple):
     parameters: str  # as the report prints their number
     model_save_path: str
     arguments: list  # what its trainer needs here, where nothing can be downloaded
-    review_confidence: str  # the limit of the review flag, as ReadMe_Complete.txt gives it
+    review_confidence: float  # of the review flag, as ReadMe_Complete.txt gives it
 
 
 HYPOTHESES = {
-    1: Hypothesis(UNet, "7,788,740", "hypothesis_1_full_saved_model.pth", [], "0.3"),
-    2: Hypothesis(UNet, "7,788,740", "hypothesis_2_augmented_model.pth", [], "0.5"),
+    1: Hypothesis(UNet, "7,788,740", "hypothesis_1_full_saved_model.pth", [], 0.3),
+    2: Hypothesis(UNet, "7,788,740", "hypothesis_2_augmented_model.pth", [], 0.5),
     3: Hypothesis(
         ResNetUNet,
         "24,118,918",
         "hypothesis_3_resnet_unet.pth",
         ["--encoder_weights", "none"],
-        "0.7",
+        0.7,
     ),
 }
 

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+from common.evaluation import Prediction
 from common.ground_truth import read_ground_truth, split_ground_truth
 from common.heatmaps import gaussian_heatmaps
 from common.models import ResNetUNet
@@ -41,6 +42,28 @@ def test_auroc(monkeypatch):
     # Wrong are ranks 0, 6 and 9 of 12: of the 27 pairs with a right one, 9 + 4 + 2 are in order.
     assert value == pytest.approx(15 / 27)
     assert low <= value <= high
+
+
+def test_a_limit_flags_what_is_below_it(samples, weights, monkeypatch, capsys):
+    """BPD-1 is 25 px off along its diameter, at a confidence of 0.5; all else is right."""
+
+    def predict(models, data, batch_size):
+        found = data.landmarks.clone()
+        found[:, 2, 0] -= 25
+        confidences = torch.ones(found.shape[:2])
+        confidences[:, 2] = 0.5
+        return Prediction(found, confidences, torch.full(found.shape[:2], torch.nan))
+
+    monkeypatch.setattr(compare_confidence, "predict", predict)
+    monkeypatch.setattr(compare_confidence, "RESAMPLES", 10)
+    arguments = ["--csv_path", str(samples / "ground_truth.csv"), "--image_folder_path"]
+    arguments += [str(samples / "images"), "--model_path", str(weights[ResNetUNet])]
+    compare_confidence.main(arguments)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "1 of 4 landmarks on 1 images are wrong" in printed
+    assert "below 0.45 0 images ( 0.0%) 0 wrong landmarks (0.0%)" in printed
+    assert "below 0.55 1 images (100.0%) 1 wrong landmarks (100.0%)" in printed
+    assert "sigma 4 px" in printed
 
 
 def refusal(main, arguments, capsys):

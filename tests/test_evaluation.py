@@ -146,7 +146,7 @@ def test_prediction_table(table):
 
 
 @pytest.mark.parametrize(
-    ("value", "flagged"), [(0.7000001, False), (0.6999999, True), (0.0, True), (float("nan"), True)]
+    ("value", "flagged"), [(0.5, False), (0.4999999, True), (0.0, True), (float("nan"), True)]
 )
 def test_what_is_not_known_to_be_good_is_flagged(value, flagged):
     landmarks = torch.tensor(ellipse(), dtype=torch.float32)[None]
@@ -156,7 +156,7 @@ def test_what_is_not_known_to_be_good_is_flagged(value, flagged):
         Prediction(landmarks, torch.tensor([[1, 1, value, 1]]), torch.full((1, 4), torch.nan)),
         split="test",
         model_sha256="abc",
-        review_confidence=0.7,
+        review_confidence=0.5,
     )
     assert table["review"].tolist() == [flagged]
     assert not [name for name in table if name.endswith("_mm")]  # no rate, no mm

@@ -48,13 +48,11 @@ def lines_of(text):
 
 
 def train(number, *arguments):
-    """Train for one epoch of two batches, in float32: FP16 skips its first steps, until it finds
-    a scale for the gradients."""
+    """Train for one epoch of two batches."""
     script("Trainer", number)(
         [
             *(*arguments, *HYPOTHESES[number].arguments, "--epochs", "1", "--batch_size", "3"),
             *("--model_save_path", "model.pth", "--plot_save_path", "curves.png"),
-            *("--precision", "fp32"),
         ]
     )
 
@@ -86,9 +84,9 @@ def test_train_and_test(number, data_arguments, tmp_path, capsys, monkeypatch, s
     assert checkpoint["best_val_loss"] == checkpoint["val_losses"][0]
     assert len(checkpoint["train_losses"]) == 1
     assert checkpoint["learning_rates"] == [pytest.approx(2e-4 if number == 3 else 1e-3)]
-    assert checkpoint["optimizer_state_dict"]["state"]
+    # FP16, of Hypothesis 3 on CUDA, skips its first steps, until it has found a scale.
+    assert checkpoint["optimizer_state_dict"]["state"] or checkpoint["scaler_state_dict"]
     assert checkpoint["scheduler_state_dict"]["last_epoch"] == 1
-    assert "scaler_state_dict" in checkpoint
     assert checkpoint["args"]["batch_size"] == 3
     assert checkpoint["args"]["hypothesis"] == number
     assert sorted(checkpoint["train_images"]) == [f"{i:03d}_HC.png" for i in (2, 3, 4, 5)]
@@ -108,8 +106,7 @@ def test_train_and_test(number, data_arguments, tmp_path, capsys, monkeypatch, s
         Path("predictions.png").unlink()
     assert "ms per image" in summaries[0]
     assert summaries[0].split("Pixel error")[1] == summaries[1].split("Pixel error")[1]
-    limit = f"confidence below {hypothesis.review_confidence} "
-    for expected in ("Mean ± std", "Median", "95th percentile", "BPD-2", "Failure (>50 px)", limit):
+    for expected in ("Mean ± std", "Median", "95th percentile", "BPD-2", "Failure (>50 px)"):
         assert expected in summaries[0]
 
 
@@ -254,7 +251,7 @@ def test_the_table_adds_up_to_what_the_screen_says(
     assert np.allclose(np.linalg.norm(off * [256 / 800, 256 / 540], axis=-1), errors, atol=1e-3)
     confidence = landmark_values(table, "confidence")[..., 0]
     assert ((confidence >= 0) & (confidence <= 1)).all()
-    unsure = (confidence < float(HYPOTHESES[number].review_confidence)).any(axis=1)
+    unsure = (confidence < HYPOTHESES[number].review_confidence).any(axis=1)
     assert (table["review"] == unsure | ~table["prediction_plausible"]).all()
 
     words = " ".join(printed.split())
@@ -271,6 +268,25 @@ def test_the_table_adds_up_to_what_the_screen_says(
         error = (length - table[f"{name.lower()}_px"]).abs()
         assert f"{name} absolute error, px {error.mean():.2f} ± {error.std(ddof=0):.2f}" in words
         assert f"{name} normalised mean error {normalised[:, i].mean():.4f} ± " in words
+
+
+@pytest.mark.parametrize("number", HYPOTHESES)
+@pytest.mark.parametrize(("step", "flagged"), [(-0.01, True), (0.01, False)])
+def test_each_tester_has_its_own_limit(
+    number, step, flagged, data_arguments, run_tester, monkeypatch, small_images
+):
+    """Of predictions that are right, with a confidence just below or above the limit."""
+    limit = HYPOTHESES[number].review_confidence
+
+    def predict(models, data, batch_size):
+        found = data.landmarks.cpu()
+        confidences = torch.full(found.shape[:2], limit + step)
+        return Prediction(found, confidences, torch.full(found.shape[:2], torch.nan))
+
+    monkeypatch.setattr(evaluation, "predict", predict)
+    printed, table = run_tester(number, *data_arguments)
+    assert table["review"].tolist() == [flagged]
+    assert f"confidence below {limit:g} {flagged:d} images" in " ".join(printed.split())
 
 
 @pytest.mark.parametrize("names", [None, 5, [1, 2], {"a": 1}])
