@@ -85,12 +85,13 @@ def prediction_table(
     """Everything that is known of each image after a test, one row per image.
 
     ground_truth: the rows that `data` was loaded from. split and model_sha256 are put into every
-    row. review_confidence: see review_rules.
+    row, and so is review_confidence: a landmark of less confidence has its image flagged.
     Columns: `image_name`, `split`, `annotation_plausible` and `prediction_plausible` (by the
-    audit's rule), `review` (whether to look at the image again), `model_sha256`; for each landmark
-    L, `L_x`, `L_y`, `L_pred_x`, `L_pred_y` in px of the original image, `L_error_px256` (the
-    report's), `L_error_px`, `L_confidence` and `L_spread_px256`; for each diameter D, `D_px` and
-    `D_pred_px`; and with `px_to_mm_rate` in the ground truth `L_error_mm`, `D_mm`, `D_pred_mm`.
+    audit's rule), `review` (whether to look at the image again), `review_confidence`,
+    `model_sha256`; for each landmark L, `L_x`, `L_y`, `L_pred_x`, `L_pred_y` in px of the original
+    image, `L_error_px256` (the report's), `L_error_px`, `L_confidence` and `L_spread_px256`; for
+    each diameter D, `D_px` and `D_pred_px`; and with `px_to_mm_rate` in the ground truth
+    `L_error_mm`, `D_mm`, `D_pred_mm`.
     """
     annotated = landmark_values(ground_truth, "x", "y")
     found = prediction.landmarks.numpy().astype(np.float64) * data.sizes[:, None, :] / IMAGE_SIZE
@@ -100,6 +101,7 @@ def prediction_table(
         "annotation_plausible": measure_axes(annotated)["plausible"].to_numpy(),
         "prediction_plausible": measure_axes(found)["plausible"].to_numpy(),
         "review": False,
+        "review_confidence": review_confidence,
         "model_sha256": model_sha256,
     }
     by_landmark = {
@@ -123,25 +125,20 @@ def prediction_table(
     for i, diameter in enumerate(DIAMETERS):
         columns |= {f"{diameter}_{name}": values[:, i] for name, values in lengths.items()}
     table = pd.DataFrame(columns)
-    rules = review_rules(table, review_confidence)
-    return table.assign(review=np.any(list(rules.values()), axis=0))
+    return table.assign(review=np.any(list(review_rules(table).values()), axis=0))
 
 
-def review_rules(table: pd.DataFrame, review_confidence: float) -> dict[str, np.ndarray]:
-    """Which images of a prediction_table each rule flags for review: name → bool [N].
-
-    review_confidence: an image with a landmark of less confidence than this is flagged.
-    """
+def review_rules(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Which images of a prediction_table each rule flags for review: name → bool [N]."""
     confidences = landmark_values(table, "confidence")
+    limit = table["review_confidence"].iloc[0]  # one for all rows
     return {
         "implausible prediction": ~table["prediction_plausible"].to_numpy(),
         f"spread above {REVIEW_ERROR} px": (
             landmark_values(table, "spread_px256") > REVIEW_ERROR
         ).any(axis=(1, 2)),
         # What is not known to be good is flagged.
-        f"confidence below {review_confidence:g}": ~(confidences >= review_confidence).all(
-            axis=(1, 2)
-        ),
+        f"confidence below {limit:g}": ~(confidences >= limit).all(axis=(1, 2)),
     }
 
 

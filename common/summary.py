@@ -54,13 +54,10 @@ def describe_splits(splits: dict[str, pd.DataFrame]) -> str:
     return "\n".join([*lines, text])
 
 
-def describe_test(table: pd.DataFrame, review_confidence: float) -> str:
+def describe_test(table: pd.DataFrame) -> str:
     """The pixel errors and the biometry of all rows, what the review flag finds, and the same
-    figures of the rows that are not flagged and of those whose annotation is plausible.
-
-    review_confidence: the limit that the table was made with.
-    """
-    blocks = [_figures(table), review_summary(table, review_confidence)]
+    figures of the rows that are not flagged and of those whose annotation is plausible."""
+    blocks = [_figures(table), review_summary(table)]
     for is_in, kind in (
         (~table["review"], "not flagged for review"),
         (table["annotation_plausible"], "with a plausible annotation"),
@@ -141,16 +138,12 @@ def biometry_summary(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def review_summary(table: pd.DataFrame, review_confidence: float) -> str:
-    """Which images are flagged, by which rule, least confident first, and what that finds.
-
-    review_confidence: the limit that the table was made with.
-    """
+def review_summary(table: pd.DataFrame) -> str:
+    """Which images are flagged, by which rule, least confident first, and what that finds."""
     flagged = table["review"].to_numpy()
     wrong = errors_of(table) > REVIEW_ERROR
     lines = [f"Review: {flagged.sum()} of {len(table)} images flagged"]
-    rules = review_rules(table, review_confidence)
-    for rule, rows in {**rules, "together": flagged}.items():
+    for rule, rows in {**review_rules(table), "together": flagged}.items():
         lines.append(f"  {rule:<26}{rows.sum():5d} images")
         if wrong.any():
             found = f", with {wrong[rows].sum()} of the {wrong.sum()} landmarks more than"

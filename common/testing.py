@@ -25,7 +25,7 @@ def run(network: Callable[[], nn.Module], args: Namespace, review_confidence: fl
     """Test the weights of a network, or of several trainings of it together: draw the two pictures,
     write the table, print what the errors are.
 
-    args: a tester's. review_confidence: a limit of the review flag (see evaluation.review_rules).
+    args: a tester's. review_confidence: an image with a landmark of less confidence is flagged.
     Raises UserError for weights, rows and images that cannot be used.
     """
     with claim(*outputs_of(args).values()):  # no trainer that is running writes to them
@@ -71,7 +71,7 @@ def run(network: Callable[[], nn.Module], args: Namespace, review_confidence: fl
         write_table(predictions, args.csv_save_path)
 
     print(f"Predicted in {milliseconds:.1f} ms per image\n")
-    print(summary.describe_test(predictions, review_confidence))
+    print(summary.describe_test(predictions))
     print(f"\nPredictions: {args.pred_save_path}\nErrors:      {args.error_save_path}")
     if args.csv_save_path:
         print(f"Table:       {args.csv_save_path}")

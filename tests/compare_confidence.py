@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> None:
 
     print("\nThe review flag, by the limit of its confidence")
     for limit in LIMITS:
-        flagged = np.any(list(review_rules(table, limit).values()), axis=0)
+        flagged = np.any(list(review_rules(table.assign(review_confidence=limit)).values()), axis=0)
         found = wrong[flagged].sum()
         print(
             f"  below {limit:<6.2f}{flagged.sum():5d} images ({flagged.mean():5.1%})"

@@ -101,7 +101,7 @@ def test_prediction_table(table):
     per_landmark += ["spread_px256", "error_mm"]
     assert table.columns.tolist() == [
         *("image_name", "split", "annotation_plausible", "prediction_plausible", "review"),
-        "model_sha256",
+        *("review_confidence", "model_sha256"),
         *(f"{name}_{what}" for name in LANDMARKS for what in per_landmark),
         *("ofd_px", "ofd_pred_px", "ofd_mm", "ofd_pred_mm"),
         *("bpd_px", "bpd_pred_px", "bpd_mm", "bpd_pred_mm"),
@@ -112,6 +112,7 @@ def test_prediction_table(table):
         "split": "val",
         "annotation_plausible": True,
         "review": True,
+        "review_confidence": 0.7,
         "model_sha256": "abc",
         "ofd_1_x": 256,
         "ofd_1_y": 240,
@@ -135,7 +136,7 @@ def test_prediction_table(table):
         expected = expected if isinstance(expected, (str, bool)) else pytest.approx(expected)
         assert first[column] == expected, column
     assert (second["annotation_plausible"], second["prediction_plausible"]) == (False, False)
-    assert {name: rows.tolist() for name, rows in review_rules(table, 0.7).items()} == {
+    assert {name: rows.tolist() for name, rows in review_rules(table).items()} == {
         "implausible prediction": [False, True],
         "spread above 20 px": [False, True],
         "confidence below 0.7": [True, False],

@@ -80,7 +80,7 @@ def test_biometry_in_mm_is_of_the_images_with_a_scale(table):
 
 
 def test_review_of_known_errors(table):
-    lines = review_summary(table, 0.7).splitlines()
+    lines = review_summary(table).splitlines()
     assert [" ".join(line.split()) for line in lines] == [
         "Review: 2 of 2 images flagged",
         "implausible prediction 1 images, with 0 of the 2 landmarks more than 20 px off",
@@ -90,9 +90,9 @@ def test_review_of_known_errors(table):
         "Least confident first: 0.png, 1.png",
     ]
     table[[f"{name}_error_px256" for name in LANDMARKS]] = 20.0
-    assert "off" not in review_summary(table, 0.7)  # 20 px is not more than 20 px
+    assert "off" not in review_summary(table)  # 20 px is not more than 20 px
     table["review"] = False
-    assert "first" not in review_summary(table, 0.7)
+    assert "first" not in review_summary(table)
 
 
 def test_the_images_to_review_come_in_the_order_of_need(table):
@@ -100,23 +100,21 @@ def test_the_images_to_review_come_in_the_order_of_need(table):
     many["image_name"] = [f"{i}.png" for i in range(30)]
     many["ofd_2_confidence"] = [0.2 if i == 7 else 0.3 for i in range(30)]
     many["bpd_1_confidence"] = [0.1 if i == 29 else 0.3 for i in range(30)]
-    text = words(review_summary(many, 0.7))
+    text = words(review_summary(many))
     assert "first: 29.png, 7.png, 0.png, 1.png, " in text
     assert "17.png, 18.png, … and 10 more" in text
 
 
 def test_report_has_all_rows_then_those_not_flagged_then_the_plausible(table):
     table["review"] = [True, False]
-    first, second = describe_test(table, 0.7).split("The 1 of 2 images not flagged for review\n")
+    first, second = describe_test(table).split("The 1 of 2 images not flagged for review\n")
     second, third = second.split("The 1 of 2 images with a plausible annotation\n")
     assert "8 landmarks on 2 images" in first
     assert "Review: 1 of 2" in first
     assert "4 landmarks on 1 images" in second
     assert "OFD absolute error, px 0.00 ± 0.00 0.00" in words(second)
     assert "OFD absolute error, px 30.00 ± 0.00 30.00" in words(third)
-    assert describe_test(table[:1], 0.7).endswith(
+    assert describe_test(table[:1]).endswith(
         "The 1 of 1 images with a plausible annotation: all of them"
     )
-    assert describe_test(table[1:], 0.7).endswith(
-        "The 0 of 1 images with a plausible annotation: none"
-    )
+    assert describe_test(table[1:]).endswith("The 0 of 1 images with a plausible annotation: none")
