@@ -20,7 +20,7 @@ def main(argv=None):
         precision="fp32",
     )
     args = parser.parse_args(argv)
-    train_set, val_set = training.prepare(args)
+    train_set, val_set = training.prepare(args)  # also seeds, so the network comes after it
 
     model = UNet()
     loss = HeatmapLoss(nn.MSELoss(), sigma=10)

@@ -21,13 +21,8 @@ def main(argv=None):
         precision="auto",  # FP16 on CUDA, float32 elsewhere
     )
     add = parser.add_argument
-    add("--weight_decay", type=cli.number(float, at_least=0), default=1e-4, help="of AdamW")
-    add(
-        "--warmup_epochs",
-        type=cli.number(int, at_least=0),
-        default=5,
-        help="epochs of linear warm-up",
-    )
+    add("--weight_decay", type=cli.number(0), default=1e-4, help="of AdamW")
+    add("--warmup_epochs", type=cli.whole_number(0), default=5, help="epochs of linear warm-up")
     add(
         "--encoder_weights",
         metavar="imagenet|none|PATH",

@@ -1,7 +1,5 @@
 """Hypothesis 2's random transforms of a batch: images and landmarks move together."""
 
-from __future__ import annotations
-
 import math
 from typing import Callable
 
@@ -30,7 +28,7 @@ Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 def augment(images: Tensor, landmarks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Flip, rotate, deform, brighten, and add noise to each image of a batch, each differently.
 
-    images: float [B, C, H, W] in [0, 1]. landmarks: float [B, 4, 2], (x, y) in pixels.
+    images: float [B, C, H, W] in [0, 1]. landmarks: float [B, 4, 2], (x, y) in pixels or NaN.
     generator: the only source of randomness; it may live on any device.
     Returns new tensors of the same shapes; the landmarks mark the same pixels as before, and may
     have left the frame. What comes in from outside the frame is 0.

@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import itertools
-import math
 import os
-import pickle
-import time
 import zipfile
-from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchvision.models import ResNet, ResNet34_Weights, resnet34
 
-from common import UserError, plots
-from common.distributed import from_first, rank
+from common import UserError, distributed
 from common.files import write_file
-from common.images import LandmarkImages, dataset_fingerprint
 
-# What may differ when a run is resumed, beside every path: it changes nothing that is computed.
+HISTORY = ("train_losses", "val_losses", "learning_rates")
+# What may differ when a run is resumed, besides every path. (Another device rounds differently;
+# the encoder's weights come from the checkpoint.)
 MAY_CHANGE = ("device", "resume", "checkpoint_seconds", "encoder_weights")
 
 
 def load_weights(model: nn.Module, path: str) -> dict[str, Any]:
-    """Fill a network from a file: a state dict, or a checkpoint with one at `model_state_dict`.
+    """Fill a network from a file: a state dict, or a checkpoint (its last weights).
 
     Returns the checkpoint, or {} where the file holds the weights alone.
     Raises UserError, naming the file, when it cannot be read, belongs to another network, or
     holds values that are not finite.
     """
     content = read_file(path)
-    _load_state_dict(model, _state_dict_in(content, path), path)
+    _fill(model, content, path)
     return content if "model_state_dict" in content else {}
 
 
@@ -48,30 +44,26 @@ def load_resnet34(source: str) -> ResNet:
     Raises UserError when these weights are not available.
     """
     encoder = resnet34()
-    if source == "none":
-        return encoder
+    encoder.fc = nn.Identity()
     if source == "imagenet":
         weights = ResNet34_Weights.IMAGENET1K_V1
-        source = f"{torch.hub.get_dir()}/checkpoints/{weights.url.rsplit('/', 1)[1]}"
+        cached = f"{torch.hub.get_dir()}/checkpoints/{os.path.basename(weights.url)}"
         try:
-            state_dict = weights.get_state_dict(check_hash=True, weights_only=True)
+            _fill(encoder, weights.get_state_dict(check_hash=True, weights_only=True), cached)
         except Exception as error:  # no network, a proxy's page, a full disk, a damaged cache
             raise UserError(
-                f"the ImageNet weights of ResNet-34 are not available "
-                f"({' '.join(str(error).split())[:100]}). Three ways out: run where {weights.url} "
-                f"can be reached; put that file at {source} by hand; or start from random weights "
-                "with --encoder_weights none"
+                "the ImageNet weights of ResNet-34 are not available "
+                f"({' '.join(str(error).split())[:100]}). If there is a file {cached}, delete it: "
+                f"it is damaged. Else run where {weights.url} can be reached; or put that file "
+                "there by hand; or start from random weights with --encoder_weights none"
             ) from error
-    else:
-        state_dict = _state_dict_in(read_file(source), source)
-    # The classification head is not used here, so a file may lack it.
-    head = {f"fc.{key}": value for key, value in encoder.fc.state_dict().items()}
-    _load_state_dict(encoder, {**state_dict, **head}, source)
+    elif source != "none":
+        _fill(encoder, read_file(source), source)
     return encoder
 
 
 def read_file(path: str) -> Any:
-    """What torch.save put into a file, on the CPU, without running code that may be in it.
+    """Load what torch.save wrote, to the CPU, without running code that may be in the file.
 
     Raises UserError, naming the file, when it is missing or damaged, or holds more than tensors
     and plain values.
@@ -79,202 +71,142 @@ def read_file(path: str) -> Any:
     try:
         if zipfile.is_zipfile(path):  # torch.load does not verify its checksums
             with zipfile.ZipFile(path) as archive:
-                damaged = archive.testzip()
-            if damaged:
-                raise UserError(f"{path}: damaged: the checksum of {damaged} does not match")
+                if archive.testzip():
+                    raise UserError(f"{path}: damaged: a checksum in it does not match")
         return torch.load(path, map_location="cpu", weights_only=True)
     except UserError:
         raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # torch raises another type for each way a file can be broken
-        if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
-            raise UserError(
-                f"{path}: holds pickled Python objects (a whole model?), which could run any code "
-                "and are not loaded; save its state_dict() instead"
-            ) from error
-        raise UserError(f"{path}: no PyTorch weights file, or truncated") from error
+        reason = "not a PyTorch weights file, or truncated"
+        if "Unsupported global" in str(error):
+            reason = (
+                "holds pickled Python objects (a whole model?), which could run any code and are "
+                "not loaded; save its state_dict() instead"
+            )
+        raise UserError(f"{path}: {reason}") from error
 
 
-def _state_dict_in(content: Any, path: str) -> dict[str, Tensor]:
-    """The state dict that a file's content is, or holds at `model_state_dict`."""
+def _fill(model: nn.Module, content: Any, path: str) -> None:
+    """Fill a model from a file's content: a state dict, or one under one of the usual names.
 
-    def is_plain(value: Any) -> bool:
-        return (
-            torch.is_tensor(value)
-            and value.layout == torch.strided
-            and not (value.is_meta or value.is_quantized or value.is_complex() or value.is_nested)
-        )
-
-    if isinstance(content, dict):
-        content = content.get("model_state_dict", content)
-    if not (
-        isinstance(content, dict)
-        and content
-        and all(isinstance(key, str) and is_plain(value) for key, value in content.items())
-    ):
+    Raises UserError, naming the file and the first thing wrong.
+    """
+    for name in ("model_state_dict", "state_dict"):
+        content = content.get(name, content) if isinstance(content, dict) else None
+    if not (content and all(map(torch.is_tensor, content.values()))):
         raise UserError(f"{path}: holds no state dict")
-    return content
-
-
-def _load_state_dict(model: nn.Module, state_dict: dict[str, Tensor], path: str) -> None:
-    """model.load_state_dict, with a UserError that names the file and the first thing wrong."""
+    # A ResNet's head is not used here, so a file may have it or not.
+    weights = {str(key): value for key, value in content.items() if not str(key).startswith("fc.")}
+    consume_prefix_in_state_dict_if_present(weights, "module.")  # of DataParallel
     try:
-        model.load_state_dict(state_dict)
+        model.load_state_dict(weights)
     except RuntimeError as error:
         # One key is enough to tell the two networks apart.
         for key, owner in (
             ("dconv_down1.0.weight", "Hypotheses 1 and 2 (UNet)"),
             ("firstconv.weight", "Hypothesis 3 (ResNetUNet)"),
         ):
-            if key in state_dict and key not in model.state_dict():
+            if key in weights and key not in model.state_dict():
                 raise UserError(f"{path}: these weights belong to {owner}") from error
         first = str(error).split("\n", 1)[-1].strip().split("\n")[0]
         raise UserError(f"{path}: not weights of {type(model).__name__}: {first[:200]}") from error
-    # After the conversion to the network's type: what float64 holds may be too much for float32.
+    # After the conversion to the model's type: what float64 holds may overflow float32.
     for key, value in model.state_dict().items():
         if not torch.isfinite(value).all():
             raise UserError(f"{path}: {key} holds values that are not finite (NaN or infinite)")
 
 
-class Run:
-    """What a training run keeps on the disk: its best weights, its checkpoint, its curves.
+def begin_or_resume(parts: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
+    """Restore a run from its checkpoint (--resume), or move an earlier run's files aside.
 
-    Entering the block resumes from the checkpoint (args.resume), or moves the files of an earlier
-    run aside. Leaving it, in whatever way, saves what is not saved yet.
-
-    parts: what a checkpoint restores: model, optimizer, scheduler and scaler by name. args: the
-    arguments of the run, kept in the checkpoint; a resumed run must have the same, but for paths,
-    MAY_CHANGE, and `epochs` where the schedule does not depend on their number.
-    Entering raises UserError when the checkpoint does not belong to this run.
+    parts: model, optimizer, scheduler and scaler by name, to be restored; the model file is written
+    again, too. run: `args` and `dataset_fingerprint`, which must be those of the checkpoint. Paths,
+    MAY_CHANGE, and `epochs` where the schedule does not depend on their number may differ.
+    Returns the history: `train_losses`, `val_losses` and `learning_rates`, one value per epoch, and
+    `best_model_state_dict`; empty without --resume or without a checkpoint.
+    Raises UserError for the checkpoint of another run, or a file that is not a checkpoint.
     """
+    args = run["args"]
+    path = args["checkpoint_save_path"]
+    identity = (_settings(run), run["dataset_fingerprint"])
+    if distributed.broadcast(identity) != identity:
+        raise UserError("the arguments, images or landmarks differ between the processes")
+    if distributed.broadcast(args["resume"] and os.path.exists(path)):
+        checkpoint = distributed.broadcast(read_file(path) if distributed.rank() == 0 else None)
+        history = _restore(parts, run, checkpoint, path)
+        print(f"{path}: resuming from epoch {len(history['val_losses'])}")
+        # The model file may be gone, or another run's.
+        save_file(history["best_model_state_dict"], args["model_save_path"])
+        return history
+    if args["resume"]:
+        print(f"{path}: no checkpoint there, so training starts at epoch 1")
+    if distributed.rank() == 0:
+        _move_aside(path, args["model_save_path"])
+    return {name: [] for name in HISTORY} | {"best_model_state_dict": {}}
 
-    def __init__(
-        self,
-        parts: dict[str, Any],
-        train_set: LandmarkImages,
-        val_set: LandmarkImages,
-        args: Namespace,
-    ) -> None:
-        self.parts, self.args = parts, args
-        self.constants = {
-            "args": vars(args),
-            "dataset_fingerprint": dataset_fingerprint(train_set, val_set),
-            "train_images": train_set.names,
-        }
-        self.settings = {
-            name: value
-            for name, value in vars(args).items()
-            if not (name.endswith("_path") or name in MAY_CHANGE)
-        }
-        self.checkpoint: dict[str, Any] = {  # of the last finished epoch
-            "epoch": 0,
-            **{"train_losses": [], "val_losses": [], "learning_rates": []},
-            **{"best_val_loss": math.inf, "best_epoch": 0, "best_model_state_dict": {}},
-        }
-        self.saved_epoch = 0
 
-    def __enter__(self) -> Run:
-        path = self.args.checkpoint_save_path
-        ours = (self.settings, self.constants["dataset_fingerprint"])
-        if from_first(lambda: ours) != ours:
-            raise UserError("the arguments, images or landmarks differ between the processes")
-        if from_first(lambda: self.args.resume and os.path.exists(path)):
-            self._resume(from_first(lambda: read_file(path)))
-            print(f"{path}: resuming from epoch {self.checkpoint['epoch']}")
-        else:
-            if self.args.resume:
-                print(f"{path}: no checkpoint there, so training starts at epoch 1")
-            if rank() == 0:
-                _move_aside(path, self.args.model_save_path)
-        self.saved_at = time.monotonic()
-        return self
+def save_run(parts: dict[str, Any], run: dict[str, Any], history: dict[str, Any]) -> None:
+    """Write the best weights, and the checkpoint with all that begin_or_resume needs."""
+    val_losses = history["val_losses"]
+    checkpoint = {
+        "epoch": len(val_losses),
+        **{f"{name}_state_dict": part.state_dict() for name, part in parts.items()},
+        **history,
+        "best_val_loss": min(val_losses),
+        "best_epoch": val_losses.index(min(val_losses)) + 1,
+        **run,
+    }
+    save_file(history["best_model_state_dict"], run["args"]["model_save_path"])
+    save_file(checkpoint, run["args"]["checkpoint_save_path"])
 
-    def __exit__(self, *_: object) -> None:
-        if self.checkpoint["epoch"] != self.saved_epoch:
-            self._save()
 
-    def end_epoch(self, train_loss: float, val_loss: float, learning_rate: float) -> bool:
-        """Note a finished epoch, and save where args.checkpoint_seconds have passed since the last
-        time. Returns whether it is the best so far."""
-        last = self.checkpoint
-        is_best = val_loss < last["best_val_loss"]
-        checkpoint = {
-            "epoch": last["epoch"] + 1,
-            # Copies: training goes on while they wait in memory.
-            **{
-                f"{name}_state_dict": copy.deepcopy(part.state_dict())
-                for name, part in self.parts.items()
-                if rank() == 0  # the only process that saves
-            },
-            "train_losses": [*last["train_losses"], train_loss],
-            "val_losses": [*last["val_losses"], val_loss],
-            "learning_rates": [*last["learning_rates"], learning_rate],
-            "best_val_loss": val_loss if is_best else last["best_val_loss"],
-            "best_epoch": last["epoch"] + 1 if is_best else last["best_epoch"],
-            "best_model_state_dict": last["best_model_state_dict"],
-            **self.constants,
-        }
-        if is_best:
-            checkpoint["best_model_state_dict"] = checkpoint.get("model_state_dict")
-        # Ctrl-C may come between any two lines, so the new state is there at once or not at all.
-        self.checkpoint = checkpoint
-        if time.monotonic() - self.saved_at >= self.args.checkpoint_seconds:
-            self._save()
-        return is_best
+def _settings(run: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that a resumed run must have in common with the one that was stopped."""
+    return {
+        name: value
+        for name, value in run["args"].items()
+        if not (name.endswith("_path") or name in MAY_CHANGE)
+    }
 
-    def _save(self) -> None:
-        if rank() > 0:
-            return
-        checkpoint = self.checkpoint
-        save(checkpoint["best_model_state_dict"], self.args.model_save_path)
-        save(checkpoint, self.args.checkpoint_save_path)
-        plots.training_curves(checkpoint, self.args.plot_save_path)
-        self.saved_epoch, self.saved_at = checkpoint["epoch"], time.monotonic()
 
-    def _resume(self, checkpoint: dict[str, Any]) -> None:
-        path = self.args.checkpoint_save_path
-        try:
-            self._check_settings(checkpoint)
-            epoch, best_epoch = checkpoint["epoch"], checkpoint["best_epoch"]
-            losses = [checkpoint[name] for name in ("train_losses", "val_losses", "learning_rates")]
-            is_whole = type(epoch) is int and all(len(values) == epoch for values in losses)
-            if not (is_whole and checkpoint["best_val_loss"] == losses[1][best_epoch - 1]):
-                raise ValueError("not as end_epoch makes it")
-            for name, part in self.parts.items():
-                state_dict = checkpoint[f"{name}_state_dict"]
-                if name == "model":
-                    for weights in (checkpoint["best_model_state_dict"], state_dict):
-                        _load_state_dict(part, _state_dict_in(weights, path), path)
-                elif state_dict or name != "scaler":  # empty: a scaler that was not in use
-                    part.load_state_dict(state_dict)
-        except torch.cuda.OutOfMemoryError:  # a RuntimeError, but not the checkpoint's fault
-            raise
-        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: no checkpoint of this package") from error
-        self.checkpoint = checkpoint
-        # Where the model file is gone, it is written again on exit.
-        self.saved_epoch = epoch if os.path.exists(self.args.model_save_path) else 0
-
-    def _check_settings(self, checkpoint: dict[str, Any]) -> None:
-        """Raise UserError for a checkpoint of other data, or of a run with other arguments."""
+def _restore(
+    parts: dict[str, Any], run: dict[str, Any], checkpoint: dict[str, Any], path: str
+) -> dict[str, Any]:
+    """Fill the parts from a checkpoint; returns its history."""
+    try:
+        before, now = _settings(checkpoint), _settings(run)
+        if isinstance(parts["scheduler"], ReduceLROnPlateau):
+            before["epochs"] = now["epochs"]
         differences = [
-            f"{name} was {checkpoint['args'].get(name)} and is now {value}"
-            for name, value in self.settings.items()
-            if checkpoint["args"].get(name) != value
-            and not (name == "epochs" and isinstance(self.parts["scheduler"], ReduceLROnPlateau))
+            f"{name} was {before.get(name)} and is now {value}"
+            for name, value in now.items()
+            if before.get(name) != value
         ]
-        if checkpoint["dataset_fingerprint"] != self.constants["dataset_fingerprint"]:
+        if checkpoint["dataset_fingerprint"] != run["dataset_fingerprint"]:
             differences.append("the images or landmarks are not the same")
         if differences:
             raise UserError(
-                f"{self.args.checkpoint_save_path}: the checkpoint of another run: "
-                f"{', '.join(differences)}. Resume with the same settings, or start afresh "
-                "without --resume"
+                f"{path}: the checkpoint of another run: {', '.join(differences)}. Resume with "
+                "the same settings, or start afresh without --resume"
             )
+        history = {name: checkpoint[name] for name in (*HISTORY, "best_model_state_dict")}
+        # The best weights only to check them; training goes on from the last ones.
+        for weights in (history["best_model_state_dict"], checkpoint["model_state_dict"]):
+            _fill(parts["model"], weights, path)
+        for name in ("optimizer", "scheduler", "scaler"):
+            state_dict = checkpoint[f"{name}_state_dict"]
+            if state_dict or name != "scaler":  # empty: a scaler that was not in use
+                parts[name].load_state_dict(state_dict)
+    except torch.cuda.OutOfMemoryError:  # a RuntimeError, but not the checkpoint's fault
+        raise
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a checkpoint of this package") from error
+    return history
 
 
-def save(content: dict[str, Any], path: str) -> None:
+def save_file(content: dict[str, Any], path: str) -> None:
     """torch.save by way of write_file."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -290,8 +222,11 @@ def _move_aside(*paths: str) -> None:
         kept = [path.with_name(f"{path.stem}{mark}{path.suffix}") for path in there]
         if not any(map(os.path.lexists, kept)):
             break
-    for path, previous in zip(there, kept):
-        os.rename(path, previous)
+    try:
+        for path, previous in zip(there, kept):
+            os.rename(path, previous)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be moved aside: {error.strerror}") from error
     if there:
         moves = ", ".join(f"{old.name} is now {new.name}" for old, new in zip(there, kept))
         print(f"The files of an earlier run were moved aside: {moves}")

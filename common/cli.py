@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import functools
-import math
+import contextlib
 import os
+import re
 import shlex
 import sys
-from typing import Any, Callable, NoReturn, TextIO
+from collections.abc import Iterator
+from typing import Any, Callable, NoReturn
 
-import torch
-
-from common import UserError, distributed, plots
+from common import UserError, distributed
 from common.devices import PRECISIONS
-from common.files import check_outputs
 from common.ground_truth import SPLITS
 
 MAX_NUMBER = 2**32 - 1  # the largest seed of NumPy, and more than anyone needs elsewhere
+PICTURES = ("", ".png", ".jpg", ".jpeg", ".pdf", ".svg", ".eps", ".ps", ".tif", ".tiff", ".webp")
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with its defaults in --help, a bad argument reported in one line, and outputs that
-    are checked before any work."""
+    """argparse with its defaults in --help, and a bad argument reported in one line."""
 
     def __init__(self, description: str) -> None:
         super().__init__(
@@ -34,214 +32,154 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\n")
 
-    def parse_args(self, args: list[str] | None = None) -> argparse.Namespace:
-        """Raises UserError when an output cannot be written (files.check_outputs)."""
-        parsed = super().parse_args(args)
-        if "model_save_path" in parsed:  # a trainer's checkpoint lies beside its model
-            stem, _ = os.path.splitext(parsed.model_save_path)
-            parsed.checkpoint_save_path = f"{stem}_checkpoint.pth"
-        check_outputs(parsed)
-        return parsed
 
-
-def trainer_parser(
-    description: str,
-    *,
-    hypothesis: int,
-    model_save_path: str,
-    batch_size: int,
-    epochs: int,
-    lr: float,
-    precision: str,
-) -> Parser:
-    """The arguments that every trainer takes, with the defaults of its recipe."""
+def trainer_parser(description: str, *, hypothesis: int, **recipe: Any) -> Parser:
+    """The arguments that every trainer takes. recipe: the defaults of model_save_path, batch_size,
+    epochs, lr and precision."""
     parser = Parser(description)
-    parser.set_defaults(hypothesis=hypothesis)  # kept in the checkpoint: no other may resume it
     add_data_arguments(parser)
     add = parser.add_argument
-    add("--model_save_path", default=model_save_path, help="the best model so far")
+    add("--model_save_path", type=ending_in(".pth", ".pt"), help="the best model so far")
     add_picture(parser, "--plot_save_path", hypothesis, "training_curves", "the training curves")
-    add("--batch_size", type=number(int, above=0), default=batch_size, help="images per step")
-    add(
-        "--epochs",
-        type=number(int, above=0),
-        default=epochs,
-        help="passes over the training images",
-    )
-    add("--lr", type=number(float, above=0), default=lr, help="learning rate")
-    add(
-        "--seed",
-        type=number(int, at_least=0),
-        default=42,
-        help="random seed (the split has its own)",
-    )
-    add(
-        "--precision",
-        choices=PRECISIONS,
-        default=precision,
-        help="of the training; auto is fp16 on CUDA and fp32 elsewhere",
-    )
+    add("--batch_size", type=whole_number(1), help="images per step")
+    add("--epochs", type=whole_number(1), help="passes over the training images")
+    add("--lr", type=number(1e-30), help="learning rate")
+    add("--seed", type=whole_number(0), default=42, help="random seed (the split has its own)")
+    meaning = "of the training; auto is fp16 on CUDA and fp32 elsewhere"
+    add("--precision", choices=PRECISIONS, help=meaning)
     add("--resume", action="store_true", help="resume from the checkpoint beside the model")
-    add(
-        "--checkpoint_seconds",
-        type=number(float, at_least=0),
-        default=60,
-        help="save after an epoch once so many seconds have passed since the last time",
-    )
+    meaning = "save after an epoch once so many seconds have passed since the last time"
+    add("--checkpoint_seconds", type=number(0), default=60, help=meaning)
     add_shared_arguments(parser)
+    # The hypothesis is kept in the checkpoint: no other may resume or test it.
+    parser.set_defaults(hypothesis=hypothesis, **recipe)
     return parser
 
 
-def tester_parser(description: str, *, hypothesis: int) -> Parser:
+def tester_parser(description: str, *, hypothesis: int, review_confidence: float) -> Parser:
     """The arguments that every tester takes."""
     parser = Parser(description)
-    add_data_arguments(parser)
+    parser.set_defaults(hypothesis=hypothesis)
+    add_data_arguments(parser, csv_is_optional=True)
     add = parser.add_argument
-    add(
-        "--model_path",
-        required=True,
-        default=argparse.SUPPRESS,
-        nargs="+",
-        help="weights to test; of several files, the heatmaps are averaged",
-    )
-    add_picture(
-        parser, "--pred_save_path", hypothesis, "predictions_visualization", "six predictions"
-    )
+    meaning = "weights to test; of several files, the heatmaps are averaged"
+    add("--model_path", required=True, default=argparse.SUPPRESS, nargs="+", help=meaning)
+    name = "predictions_visualization"
+    add_picture(parser, "--pred_save_path", hypothesis, name, "six predictions")
     add_picture(parser, "--error_save_path", hypothesis, "error_distribution", "the pixel errors")
-    add("--csv_save_path", help="table of all predictions, one row per image")
-    add(
-        "--split",
-        choices=(*SPLITS, "all"),
-        default="test",
-        help="which images; all: every row of the ground truth, which may be a single one",
-    )
-    add("--batch_size", type=number(int, above=0), default=8, help="images per step")
+    name, meaning = f"hypothesis_{hypothesis}_predictions.csv", "table of all predictions"
+    add("--csv_save_path", type=ending_in(".csv"), default=name, help=meaning)
+    meaning = "which images; all: every row of the ground truth, which may be a single one"
+    add("--split", choices=(*SPLITS, "all"), default="test", help=meaning)
+    meaning = "an image with a landmark of less confidence is flagged for review"
+    add("--review_confidence", type=number(0, 1), default=review_confidence, help=meaning)
+    add("--batch_size", type=whole_number(1), default=8, help="images per step")
     add_shared_arguments(parser)
     return parser
 
 
-def add_data_arguments(parser: Parser) -> None:
+def add_data_arguments(parser: Parser, csv_is_optional: bool = False) -> None:
     """Where the ground truth and the images are."""
-    add = functools.partial(parser.add_argument, required=True, default=argparse.SUPPRESS)
-    add("--csv_path", help="the ground truth: a name and eight coordinates per image")
-    add("--image_folder_path", help="the folder that holds the images")
+    add, required = parser.add_argument, {"required": True, "default": argparse.SUPPRESS}
+    meaning = "the ground truth: a name and eight coordinates per image"
+    if csv_is_optional:
+        add("--csv_path", help=f"{meaning}; without it, all images of the folder are predicted")
+    else:
+        add("--csv_path", help=meaning, **required)
+    add("--image_folder_path", help="the folder that holds the images", **required)
 
 
 def add_shared_arguments(parser: Parser) -> None:
     """How the data are split, and on what device to compute."""
-    parser.add_argument(
-        "--split_by",
-        choices=("image", "subject"),
-        default="image",
-        help="subject: no subject is in two splits; use the same to train and to test",
-    )
-    parser.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda"),
-        default="auto",
-        help="auto uses a GPU if there is one",
-    )
+    add = parser.add_argument
+    meaning = "subject: no subject is in two splits; use the same to train and to test"
+    add("--split_by", choices=("image", "subject"), default="image", help=meaning)
+    meaning = "auto uses a GPU if there is one"
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help=meaning)
 
 
 def add_picture(parser: Parser, option: str, hypothesis: int, name: str, shows: str) -> None:
     """An option for a picture that is always drawn, named after the hypothesis by default."""
     default = f"hypothesis_{hypothesis}_{name}.png"
-    parser.add_argument(option, type=picture_path, default=default, help=f"picture of {shows}")
+    kind = ending_in(*PICTURES)
+    parser.add_argument(option, type=kind, default=default, help=f"picture of {shows}")
 
 
-def picture_path(text: str) -> str:
-    """An argparse type: a path whose ending names a picture format."""
-    if plots.picture_format(text) not in plots.PICTURE_FORMATS:
-        formats = ", ".join(plots.PICTURE_FORMATS)
-        raise argparse.ArgumentTypeError(f"{text}: not a picture format; use one of {formats}")
-    return text
+def ending_in(*endings: str) -> Callable[[str], str]:
+    """An argparse type: a path with one of these endings."""
 
-
-def number(
-    kind: type[int] | type[float],
-    *,
-    above: float = -math.inf,
-    at_least: float = -math.inf,
-) -> Callable[[str], float]:
-    """An argparse type: a whole (int) or any (float) number within limits."""
-
-    def parse(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not (value > above and at_least <= value <= MAX_NUMBER):
-            name = "a whole number" if kind is int else "a number"
-            low = f"above {above:g}" if above > -math.inf else f"from {at_least:g}"
-            raise argparse.ArgumentTypeError(
-                f"{text}: must be {name} {low} and not above {MAX_NUMBER}"
-            )
-        return value
+    def parse(text: str) -> str:
+        if os.path.splitext(text)[1].lower() not in endings:
+            allowed = ", ".join(filter(None, endings))
+            raise argparse.ArgumentTypeError(f"{text}: must end in {allowed}")
+        return text
 
     return parse
 
 
-def reports_errors(*, resumable: bool = False) -> Callable[..., Any]:
-    """Decorate a script's main: no traceback for what its user can fix.
+def whole_number(at_least: int) -> Callable[[str], int]:
+    """An argparse type."""
 
-    A UserError becomes its message and exit status 2, Ctrl-C becomes one line (with the command
-    that resumes, if the script can) and exit status 130. Of several processes the first alone
-    speaks, and a script that is not resumable refuses them. A reader that leaves (`| head`) does
-    not end the work.
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not at_least <= float(text) <= MAX_NUMBER:
+            limits = f"from {at_least} to {MAX_NUMBER}"
+            raise argparse.ArgumentTypeError(f"{text}: must be a whole number {limits}")
+        return int(text)
+
+    return parse
+
+
+def number(at_least: float, at_most: float = MAX_NUMBER) -> Callable[[str], float]:
+    """An argparse type."""
+
+    def number(text: str) -> float:  # argparse names it where float raises ValueError
+        if not at_least <= float(text) <= at_most:
+            limits = f"from {at_least} to {at_most}"
+            raise argparse.ArgumentTypeError(f"{text}: must be a number {limits}")
+        return float(text)
+
+    return number
+
+
+@contextlib.contextmanager
+def reports_errors(*, resumable: bool = False) -> Iterator[None]:
+    """Decorate a script's main: user errors end in one line, not a traceback.
+
+    A UserError becomes its message and exit status 2, and so does a lack of memory; Ctrl-C becomes
+    one line (with the command that resumes, if the script can) and exit status 130; a reader that
+    has left (`| head`) ends the script quietly with status 1. Only rank 0 of several processes
+    prints, and a script that is not resumable refuses them.
     """
-
-    def decorate(main: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(main)
-        def wrapper(argv: list[str] | None = None) -> Any:
-            speaks = distributed.rank() == 0
-            sys.stdout = _tolerate_closed_pipe(sys.stdout if speaks else None)
-            sys.stderr = _tolerate_closed_pipe(sys.stderr if speaks else None)
-            try:
-                with distributed.reports_last():
-                    if distributed.processes() > 1 and not resumable:
-                        raise UserError("this command needs one process, not torchrun")
-                    return main(argv)
-            except (UserError, torch.cuda.OutOfMemoryError) as error:
-                out_of_memory = "CUDA is out of memory: try half the --batch_size, or --device cpu"
-                message = error if isinstance(error, UserError) else out_of_memory
-                print(f"error: {message}", file=sys.stderr)
-                raise SystemExit(2) from error
-            except KeyboardInterrupt as error:
-                message = "Interrupted."
-                if resumable and distributed.processes() > 1:
-                    message += " To resume: the same command again with --resume"
-                elif resumable:
-                    arguments = [word for word in sys.argv if word != "--resume"]
-                    message += f" To resume: {shlex.join(['python', *arguments, '--resume'])}"
-                print(f"\n{message}", file=sys.stderr)
-                raise SystemExit(130) from error
-
-        return wrapper
-
-    return decorate
-
-
-def _tolerate_closed_pipe(stream: TextIO | None) -> TextIO:
-    """Keep running when a stream is closed, its reader is gone (`| head`) or its disk is full. What
-    a full disk does not take goes to standard error.
-
-    What is printed is shown at once, in a notebook too, and is no error where a terminal lacks "≤".
-    """
-    if stream is None:  # closed by >&-, or not to be heard
-        return open(os.devnull, "w", errors="replace")
-    if "write" in vars(stream):  # wrapped by an earlier call
-        return stream
-    if hasattr(stream, "reconfigure"):  # a notebook's stream has no such method
-        stream.reconfigure(line_buffering=True, errors="replace")
-    write = stream.write
-
-    def write_if_read(text: str) -> int:
-        try:
-            return write(text)
-        except OSError as error:  # the text waits in the stream's buffer, if it has one
-            nobody_reads = isinstance(error, BrokenPipeError) or stream.fileno() == 2
-            os.dup2(os.open(os.devnull, os.O_WRONLY) if nobody_reads else 2, stream.fileno())
-            return len(text)
-
-    stream.write = write_if_read
-    return stream
+    os.environ["MPLBACKEND"] = "agg"  # no window is opened, whatever a notebook hands down
+    if sys.stderr is None:  # closed by 2>&-; tqdm needs one
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a notebook's has no such method
+            # Shown at once, and no error where a terminal lacks "≤".
+            stream.reconfigure(line_buffering=True, errors="replace")
+    try:
+        with distributed.only_rank_0_prints():
+            if distributed.world_size() > 1 and not resumable:
+                raise UserError("this command needs one process, not torchrun")
+            yield
+    except BrokenPipeError as error:
+        # What is left in the buffer has nowhere to go when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from error
+    except KeyboardInterrupt as error:
+        message = "Interrupted."
+        if resumable:
+            arguments = [word for word in sys.argv if word != "--resume"]
+            command = shlex.join([sys.executable, *arguments, "--resume"])
+            if distributed.world_size() > 1:
+                command = "the same command again with --resume"
+            message += f" Any epochs since the last save are lost. To resume: {command}"
+        print(f"\n{message}", file=sys.stderr)
+        raise SystemExit(130) from error
+    except Exception as error:
+        out_of_memory = re.search("out of memory|allocate memory", str(error))
+        if not (isinstance(error, (UserError, MemoryError)) or out_of_memory):
+            raise
+        advice = "out of memory: try half the --batch_size, or --device cpu"
+        print(f"error: {error if isinstance(error, UserError) else advice}", file=sys.stderr)
+        raise SystemExit(2) from error

@@ -1,7 +1,5 @@
 """The device, the precision and the seeds: what makes a run fast, and the same each time."""
 
-from __future__ import annotations
-
 import os
 import random
 
@@ -17,7 +15,7 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 def seed_everything(seed: int) -> None:
     """Seed torch, NumPy and Python, and hold torch and cuDNN to repeatable algorithms (report,
     "Reproducibility")."""
-    # cuBLAS reads this when CUDA starts, and without it torch refuses matrix products there.
+    # cuBLAS reads this at its first use, and without it torch refuses matrix products there.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads such memory
@@ -27,8 +25,11 @@ def seed_everything(seed: int) -> None:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     # TF32 has ten bits where float32 has 23: an H100 is to give a T4's numbers.
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    if hasattr(cuda.matmul, "fp32_precision"):
+        cuda.matmul.fp32_precision = cudnn.conv.fp32_precision = "ieee"
+    else:  # PyTorch before 2.9
+        cuda.matmul.allow_tf32 = cudnn.allow_tf32 = False
 
 
 def select_device(name: str) -> torch.device:
@@ -40,20 +41,6 @@ def select_device(name: str) -> torch.device:
     device = torch.device(name)
     print(f"Device: {torch.cuda.get_device_name(device) if name == 'cuda' else 'CPU'}")
     return device
-
-
-def check_precision(precision: str, device: torch.device) -> None:
-    """Raise UserError for a precision that the device does not have; say so if it is only slow."""
-    on_cuda = device.type == "cuda"
-    if precision == "fp16" and not on_cuda:
-        raise UserError("--precision fp16 is for CUDA devices; on a CPU use bf16 or fp32")
-    if precision == "bf16":
-        if on_cuda:
-            slow = not torch.cuda.is_bf16_supported(False)
-        else:  # with AVX2 only, a step of Hypothesis 3 took nine times as long as in float32
-            slow = torch.backends.cpu.get_cpu_capability() == "AVX2"
-        if slow:
-            print("This device has no bf16 arithmetic of its own: bf16 will be slow")
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -1,7 +1,5 @@
 """Landmarks → Gaussian heatmaps, and back."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -42,7 +40,10 @@ def confidence(heatmaps: Tensor) -> Tensor:
 
     [..., 4, H, W] → float32 [..., 4].
 
-    A network is trained towards a peak of 1. Where it hesitates between places, what it has
-    learned to give is their average, whose peaks are lower.
+    A network is trained towards a peak of 1. Unsure between places, it gives their average, whose
+    peaks are lower. (Chosen on plausible validation images by how well it tells landmarks more
+    than 20 px off: AUROC 0.78 to 0.86 in four models, where the narrowness of the peak had 0.45 to
+    0.76 and its lead over the second mode 0.77 to 0.86; no Gaussian filter before decoding helped
+    an ensemble.)
     """
     return heatmaps.float().amax(dim=(-2, -1)).clamp(0, 1)

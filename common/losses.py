@@ -18,9 +18,14 @@ class HeatmapLoss(nn.Module):
         self.sigma = sigma
 
     def forward(self, heatmaps: Tensor, landmarks: Tensor) -> Tensor:
-        """heatmaps [B, 4, H, W], landmarks [B, 4, 2] in (x, y) px → scalar."""
+        """heatmaps [B, 4, H, W], landmarks [B, 4, 2] in (x, y) px → scalar.
+
+        Where a landmark is not annotated (NaN), heatmap and target count as equal.
+        """
         target = gaussian_heatmaps(landmarks, heatmaps.shape[-2:], self.sigma)
-        return self.criterion(heatmaps, target)
+        is_annotated = torch.isfinite(landmarks).all(dim=-1)[..., None, None]
+        heatmaps = torch.where(is_annotated, heatmaps, 0)
+        return self.criterion(heatmaps, torch.where(is_annotated, target, 0))
 
 
 class AdaptiveWingLoss(nn.Module):
@@ -33,10 +38,12 @@ class AdaptiveWingLoss(nn.Module):
 
     where A and C make the value and the slope continuous at d = theta. Close to a landmark
     (target → 1) the exponent p is small and small errors count; on the background (target → 0) p
-    is large and they hardly do.
+    is large and they hardly do. The defaults are the paper's values.
     """
 
-    def __init__(self, omega: float, theta: float, epsilon: float, alpha: float) -> None:
+    def __init__(
+        self, omega: float = 14, theta: float = 0.5, epsilon: float = 1, alpha: float = 2.1
+    ) -> None:
         super().__init__()
         self.omega = omega
         self.theta = theta

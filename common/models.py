@@ -24,45 +24,6 @@ def double_conv(in_channels: int, out_channels: int) -> nn.Sequential:
     )
 
 
-def upsample(features: Tensor) -> Tensor:
-    """Double height and width by bilinear interpolation that keeps the corners in place.
-
-    [B, C, H, W] → [B, C, 2H, 2W]. On CUDA, where the gradient of F.interpolate has no fast
-    deterministic form, by upsample_by_matrices.
-    """
-    if features.is_cuda:
-        return upsample_by_matrices(features)
-    doubled = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=True)
-    if doubled.requires_grad and doubled.is_contiguous(memory_format=torch.channels_last):
-        # The gradient is a slice of that of a concatenation; made contiguous first, it takes a
-        # quarter of the time.
-        doubled.register_hook(lambda grad: grad.contiguous(memory_format=torch.channels_last))
-    return doubled
-
-
-def upsample_by_matrices(features: Tensor) -> Tensor:
-    """The same as two matrix products, one along the height and one along the width.
-
-    With the channels last in memory, as they are in reduced precision, nothing is copied.
-    """
-    height, width = features.shape[-2:]
-    channels_last = features.permute(0, 2, 3, 1)
-    taller = _doubling_matrix(height, features.dtype, features.device) @ channels_last.flatten(2)
-    wider = _doubling_matrix(width, features.dtype, features.device) @ taller.unflatten(
-        2, (width, -1)
-    )
-    return wider.permute(0, 3, 1, 2)
-
-
-@functools.lru_cache(maxsize=64)
-def _doubling_matrix(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """[2n, n]: the weights with which n points give 2n over the same interval, linearly."""
-    with torch.inference_mode(False):  # the matrix is kept, and training needs it too
-        position = torch.arange(2 * length, dtype=torch.float64) * (length - 1) / (2 * length - 1)
-        distance = (position[:, None] - torch.arange(length)).abs()
-        return (1 - distance).clamp(min=0).to(device, dtype)
-
-
 class UNet(nn.Module):
     """The U-Net of Hypotheses 1 and 2: 7,788,740 parameters.
 
@@ -186,3 +147,41 @@ class ResNetUNet(nn.Module):
 def count_parameters(model: nn.Module) -> int:
     """The number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def upsample(features: Tensor) -> Tensor:
+    """Double height and width by bilinear interpolation that keeps the corners in place.
+
+    [B, C, H, W] → [B, C, 2H, 2W]. On CUDA, where the gradient of F.interpolate has no fast
+    deterministic form, by upsample_by_matrices.
+    """
+    if features.is_cuda:
+        return upsample_by_matrices(features)
+    doubled = F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=True)
+    if doubled.requires_grad and doubled.is_contiguous(memory_format=torch.channels_last):
+        # The gradient is a slice of that of a concatenation; made contiguous first, it takes a
+        # quarter of the time.
+        doubled.register_hook(lambda grad: grad.contiguous(memory_format=torch.channels_last))
+    return doubled
+
+
+def upsample_by_matrices(features: Tensor) -> Tensor:
+    """The same as two matrix products, one along the height and one along the width.
+
+    With the channels last in memory, as they are in reduced precision, nothing is copied.
+    """
+    height, width = features.shape[-2:]
+    dtype, device = features.dtype, features.device
+    rows = features.permute(0, 2, 3, 1).flatten(2)
+    taller = (_doubling_matrix(height, dtype, device) @ rows).unflatten(2, (width, -1))
+    wider = _doubling_matrix(width, dtype, device) @ taller
+    return wider.permute(0, 3, 1, 2)
+
+
+@functools.lru_cache(maxsize=64)
+def _doubling_matrix(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """[2n, n]: the weights with which n points give 2n over the same interval, linearly."""
+    with torch.inference_mode(False):  # the matrix is kept, and training needs it too
+        position = torch.arange(2 * length, dtype=torch.float64) * (length - 1) / (2 * length - 1)
+        distance = (position[:, None] - torch.arange(length)).abs()
+        return (1 - distance).clamp(min=0).to(device, dtype)

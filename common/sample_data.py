@@ -17,115 +17,70 @@ import pandas as pd
 from tqdm import tqdm
 
 from common import UserError
-from common.cli import Parser, number, reports_errors
+from common.cli import Parser, reports_errors, whole_number
 from common.files import write_file
 from common.ground_truth import COLUMNS
 
 HEIGHT, WIDTH = 540, 800  # px, of 608 of the 622 real images
 
 
-def synthetic_head(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def synthetic_head(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draw one head: uint8 grey image [540, 800] and its landmarks [4, 2], (x, y) in px.
 
     The names follow the real ground truth, where OFD is the upright and BPD the level diameter,
     OFD-1 the upper and BPD-1 the left end, whichever of the two is the longer. Most heads lie on
     their side, so here too the diameter named OFD is mostly the shorter.
     """
-    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
-
-    # The head, in coordinates along its level (u) and its upright (v) axis. A head of one in
-    # six is seen turned by a right angle, its long axis upright.
-    long_axis = random.uniform(120, 270)
-    short_axis = long_axis * random.uniform(0.72, 0.86)
-    if random.random() < 1 / 6:
-        long_axis = min(long_axis, 200)
-        level, upright = long_axis * random.uniform(0.72, 0.86), long_axis
-    else:
-        level, upright = long_axis, short_axis
-    angle = math.radians(random.uniform(-25, 25))
-    reach_x = math.hypot(level * math.cos(angle), upright * math.sin(angle))
-    reach_y = math.hypot(level * math.sin(angle), upright * math.cos(angle))
-    margin = 15
-    slack_x = max(min(WIDTH / 2 - margin - reach_x, 90), 0)
-    slack_y = max(min(HEIGHT / 2 - margin - reach_y, 60), 0)
-    center_x = WIDTH / 2 + random.uniform(-slack_x, slack_x)
-    center_y = HEIGHT / 2 + random.uniform(-slack_y, slack_y)
-    cos, sin = math.cos(angle), math.sin(angle)
-    u = ((x - center_x) * cos + (y - center_y) * sin) / level
-    v = (-(x - center_x) * sin + (y - center_y) * cos) / upright
-    radius = np.hypot(u, v)
-    around = np.arctan2(v, u)
+    # An ellipse with half axes `level` and `upright`; one in six has its long axis upright.
+    level = rng.uniform(120, 270)
+    upright = level * rng.uniform(0.72, 0.86)
+    if rng.random() < 1 / 6:
+        level, upright = upright, min(level, 200)
+    angle = math.radians(rng.uniform(-25, 25))
+    axes = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+    half_level, half_upright = level * axes[0], upright * axes[1]
+    center = np.array([WIDTH, HEIGHT]) / 2
+    reach = np.hypot(half_level, half_upright)  # of the ellipse, along x and y
+    slack = np.clip(center - 15 - reach, 0, (90, 60))
+    center = center + rng.uniform(-slack, slack)
     landmarks = np.array(
-        [
-            (center_x + upright * sin, center_y - upright * cos),
-            (center_x - upright * sin, center_y + upright * cos),
-            (center_x - level * cos, center_y - level * sin),
-            (center_x + level * cos, center_y + level * sin),
-        ]
+        [center - half_upright, center + half_upright, center - half_level, center + half_level]
     )
 
-    # Tissue in layers of uneven brightness, fluid around the head, the dark brain in it.
-    tissue = 0.45 * _clouds(random, 200, 120) ** 2 + 0.22 * _clouds(random, 70, 22)
-    tissue += 0.10 * _clouds(random, 25, 9)
-    fluid_edge = 1.05 + 0.5 * (_clouds(random, 300, 200) - 0.4) + random.uniform(0, 0.3)
-    fluid = _smooth_step(radius, fluid_edge + 0.04, fluid_edge - 0.04)
-    brain = 0.10 + 0.30 * _clouds(random, 22, 14) * _clouds(random, 60, 60)
-    inside = _smooth_step(radius, 1.0, 0.96)
-    scene = tissue * (1 - fluid) + 0.06 * fluid
-    scene = scene * (1 - inside) + brain * inside
+    # In the head's own coordinates the skull is where the radius is 1.
+    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+    u = ((x - center[0]) * axes[0, 0] + (y - center[1]) * axes[0, 1]) / level
+    v = ((x - center[0]) * axes[1, 0] + (y - center[1]) * axes[1, 1]) / upright
+    radius = np.hypot(u, v)
+    tissue = 0.45 * _clouds(rng, 200, 120) ** 2 + 0.3 * _clouds(rng, 60, 20)
+    brain = 0.10 + 0.30 * _clouds(rng, 22, 14) * _clouds(rng, 60, 60)
+    scene = np.where(radius < 1, brain, tissue * (radius > rng.uniform(1.05, 1.3)))  # dark fluid
 
-    # Midline along the longer axis, and two ventricle walls beside it.
+    # The midline lies along the longer axis. The skull reflects most where the beam, coming from
+    # above, meets it head on; at the sides it fades into gaps.
     along, across = (u, v) if level >= upright else (v, u)
-    for offset, reach, strength in ((0, 0.85, 0.45), (0.28, 0.35, 0.4), (-0.28, 0.35, 0.4)):
-        bend = 0.03 * np.sin(4 * along) + 0.05 * (_clouds(random, 60, 60) - 0.5)
-        line = np.exp(-(((across - offset - bend) / random.uniform(0.02, 0.035)) ** 2))
-        broken = np.clip(3 * _clouds(random, 28, 28) - 1.1, 0, 1)
-        scene += strength * line * broken * (np.abs(along) < reach)
-
-    # The skull reflects most where the beam, coming from above, meets it head on; at the sides
-    # it fades into gaps.
-    facing = np.abs(np.sin(around + angle))
-    echo = np.clip(facing**1.5 * 1.3 - 0.18, 0, 1) * np.clip(2.2 * _clouds(random, 60, 60), 0.5, 1)
-    thickness = random.uniform(7, 11) / math.sqrt(level * upright)
-    skull = np.exp(-(((radius - 1) / thickness) ** 2))
-    scene += random.uniform(1.2, 1.6) * skull * echo
-
-    # Behind the steep sides little sound is left: a shadow falls down from them.
-    side = np.abs(x - center_x) / reach_x
-    below = _smooth_step(y, center_y, center_y + 0.8 * reach_y)
-    scene *= 1 - 0.65 * np.exp(-(((side - 0.97) / 0.12) ** 2)) * below
+    scene += 0.45 * np.exp(-((across / 0.03) ** 2)) * (np.abs(along) < 0.85) * _clouds(rng, 28, 28)
+    facing = np.abs(np.sin(np.arctan2(v, u) + angle)) ** 1.5
+    echo = np.clip(1.3 * facing - 0.18, 0, 1) * np.clip(2.2 * _clouds(rng, 60, 60), 0.5, 1)
+    thickness = rng.uniform(7, 11) / math.sqrt(level * upright)
+    scene += rng.uniform(1.2, 1.6) * np.exp(-(((radius - 1) / thickness) ** 2)) * echo
 
     # Speckle: Rayleigh noise, coarser across the beam than along it; then gain and compression.
-    speckle = random.rayleigh(1.0, (HEIGHT, WIDTH)).astype(np.float32)
+    speckle = rng.rayleigh(1.0, (HEIGHT, WIDTH)).astype(np.float32)
     speckle = cv2.GaussianBlur(speckle, (0, 0), sigmaX=2.0, sigmaY=1.1)
-    speckle = np.clip(1 + 1.6 * (speckle / speckle.mean() - 1), 0, None)
-    scene *= speckle * (1 - 0.35 * y / HEIGHT)
-    scene = 255 * random.uniform(0.75, 1.15) * np.clip(scene, 0, None) ** 0.85
+    scene *= np.clip(1 + 1.6 * (speckle / speckle.mean() - 1), 0, None) * (1 - 0.35 * y / HEIGHT)
+    scene = 255 * rng.uniform(0.75, 1.15) * np.clip(scene, 0, None) ** 0.85
 
-    # The sector that the probe sees, its apex above the picture; the grey scale; a blanked label.
-    apex_y = -random.uniform(250, 500)
-    half_angle = math.radians(random.uniform(30, 45))
-    depth = np.hypot(x - WIDTH / 2, y - apex_y)
-    sector = (np.abs(np.arctan2(x - WIDTH / 2, y - apex_y)) < half_angle) & (
-        depth < HEIGHT - apex_y + random.uniform(-5, 20)
-    )
-    scene *= sector
-    scene[20:185, 0:9] = np.linspace(255, 0, 165)[:, None]
-    if random.random() < 0.7:
-        scene[random.integers(430, 470) :, random.integers(570, 640) :] = 0
+    # The sector that the probe sees, its apex above the picture.
+    apex_y, half_angle = -rng.uniform(250, 500), math.radians(rng.uniform(30, 45))
+    scene *= np.abs(np.arctan2(x - WIDTH / 2, y - apex_y)) < half_angle
     return np.clip(scene, 0, 255).astype(np.uint8), landmarks
 
 
-def _clouds(random: np.random.Generator, scale_x: float, scale_y: float) -> np.ndarray:
+def _clouds(rng: np.random.Generator, scale_x: float, scale_y: float) -> np.ndarray:
     """Smooth random brightness [540, 800] in 0 … 1 with structures of the given size in px."""
-    small = random.random((round(HEIGHT / scale_y) + 3, round(WIDTH / scale_x) + 3))
+    small = rng.random((round(HEIGHT / scale_y) + 3, round(WIDTH / scale_x) + 3))
     return cv2.resize(small.astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
-
-
-def _smooth_step(values: np.ndarray, zero_at: float, one_at: float) -> np.ndarray:
-    """A soft threshold: 0 beyond `zero_at`, 1 beyond `one_at`, smooth between."""
-    t = np.clip((values - zero_at) / (one_at - zero_at), 0, 1)
-    return t * t * (3 - 2 * t)
 
 
 @reports_errors()
@@ -133,8 +88,8 @@ def main(argv: list[str] | None = None) -> None:
     """Write `images/NNN_HC.png` and `ground_truth.csv` into a folder."""
     parser = Parser("Make a synthetic data set in the format of the real one.")
     parser.add_argument("--output_dir", default="sample_data", help="folder to write into")
-    parser.add_argument("--images", type=number(int, above=0), default=40, help="how many")
-    parser.add_argument("--seed", type=number(int, at_least=0), default=42, help="of the drawing")
+    parser.add_argument("--images", type=whole_number(1), default=40, help="how many")
+    parser.add_argument("--seed", type=whole_number(0), default=42, help="of the drawing")
     args = parser.parse_args(argv)
 
     folder = Path(args.output_dir)
