@@ -6,9 +6,9 @@ from common.models import UNet
 
 @cli.reports_errors()
 def main(argv=None):
-    args = cli.tester_parser(__doc__, hypothesis=1).parse_args(argv)
     # The limit was chosen on validation images (ReadMe_Complete.txt, section 11).
-    testing.run(UNet, args, review_confidence=0.3)
+    parser = cli.tester_parser(__doc__, hypothesis=1, review_confidence=0.3)
+    testing.run(UNet, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

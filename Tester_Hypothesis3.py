@@ -6,9 +6,9 @@ from common.models import ResNetUNet
 
 @cli.reports_errors()
 def main(argv=None):
-    args = cli.tester_parser(__doc__, hypothesis=3).parse_args(argv)
     # The limit was chosen on validation images (ReadMe_Complete.txt, section 11).
-    testing.run(ResNetUNet, args, review_confidence=0.7)
+    parser = cli.tester_parser(__doc__, hypothesis=3, review_confidence=0.7)
+    testing.run(ResNetUNet, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

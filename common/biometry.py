@@ -11,9 +11,17 @@ DIAMETERS = ("ofd", "bpd")  # as in the names of columns
 # axes are perpendicular, halve each other, and their ratio, the cephalic index, is 0.78 ± 0.04
 # (Hadlock et al. 1981). The limits leave room for unusual heads and for an imprecise hand. What
 # lies beyond them can hardly be a pair of axes.
-MIN_ANGLE = 70.0  # degrees between the two
-MAX_MIDPOINT_DISTANCE = 0.2  # of the longer one
-MIN_RATIO = 0.6  # of the shorter to the longer one; more than four standard deviations below
+LIMITS = {
+    "angle": ("above", 70.0),  # degrees between the two
+    "midpoint_distance": ("below", 0.2),  # of the longer one
+    "ratio": ("above", 0.6),  # of the shorter to the longer; over four standard deviations below
+}
+
+
+def is_within(measure: str, values: pd.Series) -> pd.Series:
+    """Whether values of one of the three measures are on the plausible side of its limit."""
+    side, limit = LIMITS[measure]
+    return values > limit if side == "above" else values < limit
 
 
 def diameters(landmarks: np.ndarray) -> np.ndarray:
@@ -45,8 +53,8 @@ def measure_axes(landmarks: np.ndarray, index: pd.Index | None = None) -> pd.Dat
     landmarks: [N, 4, 2] in pixels of the original images. index: that of the returned table.
     Returns `ofd_px` and `bpd_px`, the lengths; `angle`, the acute angle between the two in
     degrees; `midpoint_distance`, over the longer one; `ratio` of the shorter to the longer one;
-    and whether the two are `plausible` by these three. Where a diameter has no length, what cannot
-    be measured is NaN, and the two are not plausible.
+    and whether the two are `plausible` by these three: "boolean", NA where a landmark is NaN.
+    Where a diameter has no length, what cannot be measured is NaN, and the two are not plausible.
     """
     lengths = diameters(landmarks)
     ends = landmarks.reshape(-1, 2, 2, 2)  # image, diameter, end, (x, y)
@@ -57,17 +65,14 @@ def measure_axes(landmarks: np.ndarray, index: pd.Index | None = None) -> pd.Dat
         cosine = np.abs((vectors[:, 0] * vectors[:, 1]).sum(axis=-1)) / lengths.prod(axis=1)
         distance = np.linalg.norm(midpoints[:, 0] - midpoints[:, 1], axis=-1) / longer
         ratio = shorter / longer
-    angle = np.degrees(np.arccos(np.minimum(cosine, 1)))  # rounding can lead beyond 1
-    return pd.DataFrame(
-        {
-            "ofd_px": lengths[:, 0],
-            "bpd_px": lengths[:, 1],
-            "angle": angle,
-            "midpoint_distance": distance,
-            "ratio": ratio,
-            "plausible": (angle > MIN_ANGLE)
-            & (distance < MAX_MIDPOINT_DISTANCE)
-            & (ratio > MIN_RATIO),
-        },
-        index=index,
-    )
+    measures = {
+        "ofd_px": lengths[:, 0],
+        "bpd_px": lengths[:, 1],
+        "angle": np.degrees(np.arccos(np.minimum(cosine, 1))),  # rounding can lead beyond 1
+        "midpoint_distance": distance,
+        "ratio": ratio,
+    }
+    plausible = np.all([is_within(name, measures[name]) for name in LIMITS], axis=0)
+    is_unknown = np.isnan(lengths).any(axis=1)
+    measures["plausible"] = pd.arrays.BooleanArray(plausible, is_unknown)
+    return pd.DataFrame(measures, index=index)

@@ -23,6 +23,7 @@ BANDS = (10, 20, 50)
 # A landmark more than 20 px off is to be looked at again, and a diameter should be measured to
 # 5 mm (report, "Clinical Relevance").
 REVIEW_ERROR = 20  # px of the 256×256 image
+REVIEW_TARGET = 0.8  # of the landmarks so far off: to be found by the review flag
 CLINICAL_TARGET = 5  # mm
 
 
@@ -30,8 +31,8 @@ class Prediction(NamedTuple):
     """What models find in N images, on the CPU.
 
     landmarks: float32 [N, 4, 2], (x, y) in px of the 256×256 image. confidences: float32 [N, 4] in
-    [0, 1]. spreads: float32 [N, 4], in px of the 256×256 image, how far the landmark that one of
-    several models finds alone lies from that of all, at most; NaN for a single model.
+    [0, 1]. spreads: float32 [N, 4], in px of the 256×256 image, the largest distance of a member's
+    landmark from the ensemble's; NaN for a single model.
     """
 
     landmarks: Tensor
@@ -54,10 +55,12 @@ def predict(models: Sequence[nn.Module], data: LandmarkImages, batch_size: int) 
         members = torch.stack([model(images) for model in models])
         heatmaps = members.mean(dim=0)
         landmarks = argmax_landmarks(heatmaps)
-        spreads = (argmax_landmarks(members) - landmarks).norm(dim=-1).amax(dim=0)
-        if len(models) == 1:
-            spreads = torch.full_like(spreads, torch.nan)
-        batches.append((landmarks, confidence(heatmaps), spreads))
+        confidences = confidence(heatmaps)
+        if len(models) > 1:
+            spreads = (argmax_landmarks(members) - landmarks).norm(dim=-1).amax(dim=0)
+        else:
+            spreads = torch.full_like(confidences, torch.nan)
+        batches.append((landmarks, confidences, spreads))
         is_finite.append(torch.isfinite(heatmaps).flatten(1).all(dim=1))
     bad = (~torch.cat(is_finite)).nonzero().flatten().tolist()
     if bad:
@@ -69,7 +72,8 @@ def predict(models: Sequence[nn.Module], data: LandmarkImages, batch_size: int) 
 
 
 def pixel_errors(predicted: Tensor, ground_truth: Tensor) -> np.ndarray:
-    """Euclidean distances in pixels: two tensors [N, 4, 2] on the CPU → array [N, 4]."""
+    """Euclidean distances in pixels: two tensors [N, 4, 2] on the CPU → array [N, 4], NaN where a
+    landmark is NaN."""
     return torch.linalg.vector_norm(predicted - ground_truth, dim=-1).numpy()
 
 
@@ -77,15 +81,14 @@ def prediction_table(
     ground_truth: pd.DataFrame,
     data: LandmarkImages,
     prediction: Prediction,
-    *,
     split: str,
     model_sha256: str,
     review_confidence: float,
 ) -> pd.DataFrame:
-    """Everything that is known of each image after a test, one row per image.
+    """Everything that is known of each image after a test, one row per image; the rest is NaN.
 
-    ground_truth: the rows that `data` was loaded from. split and model_sha256 are put into every
-    row, and so is review_confidence: a landmark of less confidence has its image flagged.
+    ground_truth: the rows that `data` was loaded from. split, model_sha256 and review_confidence
+    are put into every row.
     Columns: `image_name`, `split`, `annotation_plausible` and `prediction_plausible` (by the
     audit's rule), `review` (whether to look at the image again), `review_confidence`,
     `model_sha256`; for each landmark L, `L_x`, `L_y`, `L_pred_x`, `L_pred_y` in px of the original
@@ -98,9 +101,8 @@ def prediction_table(
     columns = {
         NAME_COLUMN: ground_truth[NAME_COLUMN].to_numpy(),
         "split": split,
-        "annotation_plausible": measure_axes(annotated)["plausible"].to_numpy(),
-        "prediction_plausible": measure_axes(found)["plausible"].to_numpy(),
-        "review": False,
+        "annotation_plausible": measure_axes(annotated)["plausible"].array,
+        "prediction_plausible": measure_axes(found)["plausible"].to_numpy(bool),
         "review_confidence": review_confidence,
         "model_sha256": model_sha256,
     }
@@ -125,21 +127,38 @@ def prediction_table(
     for i, diameter in enumerate(DIAMETERS):
         columns |= {f"{diameter}_{name}": values[:, i] for name, values in lengths.items()}
     table = pd.DataFrame(columns)
-    return table.assign(review=np.any(list(review_rules(table).values()), axis=0))
+    flagged = np.any(list(review_rules(table).values()), axis=0)
+    table.insert(table.columns.get_loc("review_confidence"), "review", flagged)
+    return table
 
 
 def review_rules(table: pd.DataFrame) -> dict[str, np.ndarray]:
     """Which images of a prediction_table each rule flags for review: name → bool [N]."""
-    confidences = landmark_values(table, "confidence")
+    is_far = landmark_values(table, "spread_px256") > REVIEW_ERROR
     limit = table["review_confidence"].iloc[0]  # one for all rows
+    is_sure = landmark_values(table, "confidence") >= limit  # NaN is flagged too
     return {
         "implausible prediction": ~table["prediction_plausible"].to_numpy(),
-        f"spread above {REVIEW_ERROR} px": (
-            landmark_values(table, "spread_px256") > REVIEW_ERROR
-        ).any(axis=(1, 2)),
-        # What is not known to be good is flagged.
-        f"confidence below {limit:g}": ~(confidences >= limit).all(axis=(1, 2)),
+        f"spread above {REVIEW_ERROR} px": is_far.any(axis=(1, 2)),
+        f"confidence below {limit:g}": ~is_sure.all(axis=(1, 2)),
     }
+
+
+def choose_review_confidence(table: pd.DataFrame) -> float | None:
+    """The lowest limit of the confidence, in steps of 0.05, at which review_rules together flag the
+    images of at least 80 % of the landmarks more than 20 px off. None where no limit does.
+
+    table: a prediction_table of validation images. Those with a plausible annotation count; by
+    them the defaults of the testers were chosen.
+    """
+    table = table[table["annotation_plausible"].fillna(False)]
+    wrong = errors_of(table) > REVIEW_ERROR
+    for limit in np.arange(0, 1.05, 0.05).round(2) if wrong.any() else ():
+        rules = review_rules(table.assign(review_confidence=limit))
+        flagged = np.any(list(rules.values()), axis=0)
+        if wrong[flagged].sum() >= REVIEW_TARGET * wrong.sum():
+            return limit
+    return None
 
 
 def errors_of(table: pd.DataFrame) -> np.ndarray:
@@ -148,5 +167,5 @@ def errors_of(table: pd.DataFrame) -> np.ndarray:
 
 
 def band_counts(errors: np.ndarray) -> np.ndarray:
-    """How many errors, of any shape, fall into each of the report's four bands: int [4]."""
-    return np.bincount(np.digitize(errors, BANDS, right=True).ravel(), minlength=len(BANDS) + 1)
+    """How many errors [N] fall into each of the report's four bands: int [4]."""
+    return np.bincount(np.digitize(errors, BANDS, right=True), minlength=len(BANDS) + 1)

@@ -1,4 +1,7 @@
-"""The ground truth: its file and the checks of it, its subjects, and the split."""
+"""The ground truth: its file and the checks of it, its subjects, and the split.
+
+A landmark that is not annotated is NaN, here and wherever landmarks go.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from common import UserError
 
@@ -26,11 +28,13 @@ COLUMNS = (NAME_COLUMN, *(f"{landmark}_{axis}" for landmark in LANDMARKS for axi
 RATE_COLUMN = "px_to_mm_rate"  # mm per px of the original image
 SUBJECT_COLUMN = "SubjectID"
 SUBJECT_IN_NAME = r"(.*\d+)_\d*HC\.\w+"  # 010_HC.png and 010_2HC.png show one subject
-NO_SUBJECT = r"\W*|\W*n\W?a\W*|nan|none|null|missing|unknown"  # "", "-", "N/A", …
+NOT_KNOWN = ("", "na", "nan")
 
+IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".tif", ".tiff", ".webp")
+
+LEAVE_EMPTY = "where a landmark is not annotated, leave both cells empty"
 MAX_PROBLEMS_SHOWN = 20
-SEPARATORS = {";": "semicolons", "\t": "tabs"}
-Problem = tuple[int, str]  # the row, from 0, and what is wrong with it
+Problem = tuple[int, object]  # the row, from 0, and what is wrong with it: text, once shown
 
 
 def read_ground_truth(csv_path: str) -> pd.DataFrame:
@@ -38,24 +42,54 @@ def read_ground_truth(csv_path: str) -> pd.DataFrame:
 
     Returns one row per image in the order of the file: `image_name` and the eight coordinates
     `ofd_1_x … bpd_2_y`, float64, in pixels of the original image; then, where the file has them,
-    `px_to_mm_rate`, float64, NaN where the cell is empty, and `SubjectID`, text. Columns are found
-    by name, in any order and without regard to case, spaces, hyphens and underscores; others are
-    left out. A file without a header is read by position, and a line printed, if it has exactly
-    nine columns.
+    `px_to_mm_rate`, float64, and `SubjectID`, text. A number that is not known is NaN: an empty
+    cell, `NA` or `nan`, and every coordinate of a file that has none of the eight columns. Columns
+    are found by name, in any order and without regard to case, spaces, hyphens and underscores;
+    others are left out.
     Raises UserError, naming file, row and column, for everything that cannot be used.
     """
-    cells = _name_columns(_read_cells(csv_path), csv_path)
-    if cells.empty:
-        raise UserError(f"{csv_path}: no rows")
+    cells = _read_cells(csv_path)
 
     def convert(column: pd.Series) -> pd.Series:
-        if column.name in (NAME_COLUMN, SUBJECT_COLUMN):
-            return column.str.strip()
+        if column.name == NAME_COLUMN:
+            return column
+        if column.name == SUBJECT_COLUMN:
+            return column.str.replace(r"\.0$", "", regex=True)  # 683.0 is 683
         return pd.to_numeric(column, errors="coerce").astype(np.float64)
 
-    table = cells.apply(convert)
+    # The eight columns may all be missing; then they are NaN.
+    columns = [*COLUMNS, *cells.columns.difference(COLUMNS, sort=False)]
+    table = cells.apply(convert).reindex(columns=columns)
     raise_problems(csv_path, _find_problems(cells, table))
     return table
+
+
+def list_images(image_folder: str) -> pd.DataFrame:
+    """A ground truth without annotations: every image file of a folder, in the order of names.
+
+    Raises UserError for a folder that cannot be read or holds no image files, and for their names.
+    """
+    files = list_folder(image_folder)
+    names = [n for n in files if n.lower().endswith(IMAGE_ENDINGS) and not n.startswith(".")]
+    if not names:
+        raise UserError(f"{image_folder}: holds no image files")
+    cells = pd.DataFrame({NAME_COLUMN: names})
+    table = cells.reindex(columns=list(COLUMNS))
+    raise_problems(image_folder, _find_problems(cells, table))
+    return table
+
+
+def list_folder(folder: str) -> list[str]:
+    """The names in a folder, in order. Raises UserError when it cannot be read."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read: {error.strerror}") from error
+
+
+def has_landmarks(table: pd.DataFrame) -> np.ndarray:
+    """Which images have at least one annotated landmark: bool [N]."""
+    return np.isfinite(landmark_values(table, "x", "y")).any(axis=(1, 2))
 
 
 def landmark_values(table: pd.DataFrame, *columns: str) -> np.ndarray:
@@ -68,12 +102,11 @@ def landmark_values(table: pd.DataFrame, *columns: str) -> np.ndarray:
 
 
 def find_subjects(table: pd.DataFrame) -> pd.Series | None:
-    """Who is on each image of a ground truth, as text: `SubjectID` where it is filled in in every
-    row, else what names like 010_HC.png and 010_2HC.png say, else None."""
-    if SUBJECT_COLUMN in table:
-        named = table[SUBJECT_COLUMN]
-        if not named.str.lower().str.fullmatch(NO_SUBJECT).any():
-            return named
+    """The subject on each image, as text; the name of the Series says where it was found:
+    `SubjectID` if any of its cells is filled in ("" in the others), else names like 010_HC.png and
+    010_2HC.png. None if neither says it."""
+    if SUBJECT_COLUMN in table and (table[SUBJECT_COLUMN] != "").any():
+        return table[SUBJECT_COLUMN]
     subjects = table[NAME_COLUMN].str.extract(f"^{SUBJECT_IN_NAME}$", expand=False)
     return None if subjects.isna().any() else subjects
 
@@ -85,119 +118,102 @@ def split_ground_truth(table: pd.DataFrame, split_by: str = "image") -> dict[str
     split_by: "image", or "subject": 80/10/10 of the subjects, each with all images in one split.
     Raises UserError when there are too few rows or subjects, or the subjects are not known.
     """
-    if split_by == "image":
-        if len(table) < MIN_ROWS:
+    # Not above: scikit-learn takes a second to import, and --help needs none of it.
+    from sklearn.model_selection import GroupShuffleSplit, train_test_split
+
+    subjects = pd.Series(table.index, table.index)  # each image is one
+    if split_by == "subject":
+        subjects = find_subjects(table)
+        if subjects is None:
             raise UserError(
-                f"{len(table)} rows in the ground truth: the split needs at least {MIN_ROWS}"
+                f"--split_by subject: nothing says who is on each image: {SUBJECT_COLUMN} is not "
+                "filled in, and not all names are like 010_HC.png or 010_2HC.png"
             )
-        train, held_out = train_test_split(table, test_size=0.2, random_state=SPLIT_SEED)
-        val, test = train_test_split(held_out, test_size=0.5, random_state=SPLIT_SEED)
-        return {"train": train, "val": val, "test": test}
-
-    subjects = find_subjects(table)
-    if subjects is None:
-        raise UserError(
-            f"--split_by subject: nothing says who is on each image: {SUBJECT_COLUMN} is not "
-            "filled in in every row, and not all names are like 010_HC.png or 010_2HC.png"
-        )
+        empty = np.flatnonzero(subjects == "").tolist()
+        raise_problems("--split_by subject", [(row, f"no {SUBJECT_COLUMN}") for row in empty])
     if subjects.nunique() < MIN_ROWS:
-        raise UserError(
-            f"--split_by subject: {subjects.nunique()} subjects in the ground truth: the split "
-            f"needs at least {MIN_ROWS}"
-        )
+        number = f"{subjects.nunique()} {'rows' if split_by == 'image' else 'subjects'}"
+        raise UserError(f"{number} in the ground truth: the split needs at least {MIN_ROWS}")
 
-    def halves(rows: pd.DataFrame, test_size: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def cut(rows: pd.DataFrame, test_size: float) -> list[pd.DataFrame]:
+        if split_by == "image":
+            return train_test_split(rows, test_size=test_size, random_state=SPLIT_SEED)
         splitter = GroupShuffleSplit(n_splits=1, test_size=test_size, random_state=SPLIT_SEED)
-        first, second = next(splitter.split(rows, groups=subjects[rows.index]))
-        return rows.iloc[first], rows.iloc[second]
+        return [rows.iloc[i] for i in next(splitter.split(rows, groups=subjects[rows.index]))]
 
-    train, held_out = halves(table, 0.2)
-    val, test = halves(held_out, 0.5)
+    train, held_out = cut(table, 0.2)
+    val, test = cut(held_out, 0.5)
     return {"train": train, "val": val, "test": test}
 
 
 def subjects_in_training(splits: dict[str, pd.DataFrame]) -> dict[str, pd.Series]:
-    """For the splits `val` and `test`, which of their images show a subject of `train`, bool.
+    """For the splits `val` and `test`, which of their images show a subject of `train`: bool, under
+    the name that find_subjects gives.
 
-    Empty where there are no such splits or the subjects are not known (see find_subjects).
+    Empty where there are no such splits or the subjects are not known.
     """
     subjects = find_subjects(pd.concat(splits.values()))
     if subjects is None or "train" not in splits:
         return {}
-    in_training = subjects.isin(subjects[splits["train"].index])
+    in_training = subjects.isin(subjects[splits["train"].index]) & (subjects != "")
     return {name: in_training[splits[name].index] for name in ("val", "test")}
 
 
 def raise_problems(source: str, problems: Sequence[Problem]) -> None:
     """Raise one UserError for all problems of a source in the order of rows, if there are any."""
     ordered = sorted(problems, key=lambda problem: problem[0])
-    lines = [f"row {row + 1}: {text}" for row, text in ordered]
-    if len(lines) == 1:
-        raise UserError(f"{source}: {lines[0]}")
+    lines = [f"row {row + 1}: {what}" for row, what in ordered[:MAX_PROBLEMS_SHOWN]]
+    if len(ordered) > len(lines):
+        lines.append(f"… and {len(ordered) - len(lines)} more")
+    if len(lines) > 1:
+        lines = [f"{len(ordered)} problems", *lines]
     if lines:
-        shown = lines[:MAX_PROBLEMS_SHOWN]
-        if len(lines) > len(shown):
-            shown.append(f"… and {len(lines) - len(shown)} more")
-        raise UserError("\n  ".join([f"{source}: {len(lines)} problems", *shown]))
+        raise UserError(f"{source}: " + "\n  ".join(lines))
 
 
 def _read_cells(csv_path: str) -> pd.DataFrame:
-    """Every cell of the file as text, the header line (if any) as row 0."""
+    """The cells of the columns that are used, as text under their names, one row per image."""
     try:
-        content = Path(csv_path).read_bytes()
+        # utf-8-sig also reads UTF-8 without the byte-order mark that spreadsheets write.
+        text = Path(csv_path).read_bytes().decode("utf-8-sig").lstrip("\r\n")
+        first_line = text.partition("\n")[0][:200]
+        cells = pd.read_csv(
+            io.StringIO(text), header=None, dtype=str, na_filter=False, skip_blank_lines=False
+        )
     except FileNotFoundError as error:
         raise UserError(f"{csv_path}: no such ground-truth file") from error
     except OSError as error:
         raise UserError(f"{csv_path}: cannot be read: {error.strerror}") from error
-    try:
-        # utf-8-sig also reads UTF-8 without the byte-order mark that spreadsheets write.
-        text = content.decode("utf-8-sig")
-        for sign, name in SEPARATORS.items():  # with commas, none of the columns would be found
-            if text.partition("\n")[0].count(sign) >= len(COLUMNS) - 1:
-                raise UserError(
-                    f"{csv_path}: its cells are separated by {name}: save it with commas"
-                )
-        cells = pd.read_csv(io.StringIO(text), header=None, dtype=str, na_filter=False)
     except UnicodeDecodeError as error:
-        found = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "not UTF-8"
-        raise UserError(
-            f"{csv_path}: not a CSV file that can be read: its encoding is {found}; save it as "
-            "CSV in UTF-8"
-        ) from error
-    except pd.errors.EmptyDataError as error:
-        raise UserError(f"{csv_path}: the file is empty") from error
-    except pd.errors.ParserError as error:
-        raise UserError(f"{csv_path}: not a CSV file: {' '.join(str(error).split())}") from error
-    return cells.fillna("")  # the ends of rows that are too short
-
-
-def _name_columns(cells: pd.DataFrame, csv_path: str) -> pd.DataFrame:
-    """The rows and columns that are used, under their names."""
+        raise UserError(f"{csv_path}: not a CSV file in UTF-8: {error}") from error
+    except ValueError as error:  # pandas'
+        reason = f"{' '.join(str(error).split())}; its first line is: {first_line}"
+        raise UserError(f"{csv_path}: not a CSV file with commas: {reason}") from error
+    cells = cells.fillna("").apply(lambda column: column.str.strip())  # NaN: rows that are short
+    broken = cells.apply(lambda column: column.str.contains("[\r\n]")).any(axis=1)
+    if broken.any():
+        line = broken.idxmax() + 1
+        raise UserError(f"{csv_path}: line {line}: a line break in a cell (a quote not closed?)")
+    cells = cells[(cells != "").any(axis=1)]  # spreadsheets add lines of nothing but commas
 
     def plain(name: str) -> str:
         return re.sub(r"[\s_-]", "", name).lower()
 
     known = {plain(name): name for name in (*COLUMNS, RATE_COLUMN, SUBJECT_COLUMN)}
-    header = [known.get(plain(cell)) for cell in cells.iloc[0]]
-    if set(header) & set(COLUMNS):
-        missing = [name for name in COLUMNS if name not in header]
-        if missing:
-            raise UserError(f"{csv_path}: no column named {', '.join(missing)}")
-        used = [*COLUMNS, *(name for name in (RATE_COLUMN, SUBJECT_COLUMN) if name in header)]
-        repeated = [name for name in used if header.count(name) > 1]
-        if repeated:
-            raise UserError(f"{csv_path}: more than one column named {', '.join(repeated)}")
-        rows = cells.iloc[1:, [header.index(name) for name in used]]
-        return rows.set_axis(used, axis=1).reset_index(drop=True)
-
-    first_is_data = pd.to_numeric(cells.iloc[0, 1:], errors="coerce").notna().any()
-    if cells.shape[1] == len(COLUMNS) and first_is_data:
-        print(f"{csv_path}: no header, read by position as {', '.join(COLUMNS)}")
-        return cells.set_axis(list(COLUMNS), axis=1)
-    raise UserError(
-        f"{csv_path}: none of the columns {', '.join(COLUMNS)} is there. (A file without a "
-        "header is read by position if it has exactly these nine columns.)"
-    )
+    header = [known.get(plain(cell)) for cell in cells.iloc[0]] if len(cells) else []
+    missing = [name for name in COLUMNS if name not in header]
+    if missing and missing != list(COLUMNS[1:]):  # images without annotations
+        raise UserError(
+            f"{csv_path}: no column named {', '.join(missing)}; its first line is: {first_line}"
+        )
+    used = [name for name in known.values() if name in header]
+    repeated = [name for name in used if header.count(name) > 1]
+    if repeated:
+        raise UserError(f"{csv_path}: more than one column named {', '.join(repeated)}")
+    if len(cells) == 1:
+        raise UserError(f"{csv_path}: no rows")
+    rows = cells.iloc[1:, [header.index(name) for name in used]]
+    return rows.set_axis(used, axis=1).reset_index(drop=True)
 
 
 def _find_problems(cells: pd.DataFrame, table: pd.DataFrame) -> list[Problem]:
@@ -208,18 +224,30 @@ def _find_problems(cells: pd.DataFrame, table: pd.DataFrame) -> list[Problem]:
     for row, name in enumerate(names):
         if not name:
             problems.append((row, "no image name"))
-        elif re.search(r"[\x00-\x1f\x7f-\x9f]", name):
-            problems.append((row, f"{name!r}: the name holds control characters"))
+        elif re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", name):
+            problems.append((row, f"{name!a}: the name holds control characters, or is not UTF-8"))
         elif Path(name).is_absolute() or ".." in Path(name).parts:
             problems.append((row, f"{name}: the name leads out of the image folder"))
         elif repeated[row]:
             problems.append((row, f"{name}: the name stands in an earlier row already"))
-    for column in table.columns.drop([NAME_COLUMN, SUBJECT_COLUMN], errors="ignore"):
+    for column in cells.columns.difference([NAME_COLUMN, SUBJECT_COLUMN], sort=False):
         values, texts = table[column], cells[column]
-        if column == RATE_COLUMN:
-            is_good, rule = (values > 0) | (texts.str.strip() == ""), "a number above 0 (or empty)"
-        else:
-            is_good, rule = values >= 0, "a number from 0"
-        for row in np.flatnonzero(~is_good | np.isinf(values)).tolist():
+        rule = "a number above 0" if column == RATE_COLUMN else "a number"
+        is_good = np.isfinite(values) & ((values > 0) | (column != RATE_COLUMN))
+        for row in np.flatnonzero(~is_good & ~texts.str.lower().isin(NOT_KNOWN)).tolist():
             problems.append((row, f"{names[row]}: {column} is '{texts[row]}', not {rule}"))
+    if problems:
+        return problems
+
+    points = landmark_values(table, "x", "y")
+    is_one_point = np.zeros(points.shape[:2], bool)
+    is_one_point[:, ::2] = (points[:, ::2] == points[:, 1::2]).all(axis=2)
+    for found, text in (
+        (np.isnan(points).sum(axis=2) == 1, f"has one coordinate only; {LEAVE_EMPTY}"),
+        ((points == 0).all(axis=2), f"is (0, 0); {LEAVE_EMPTY}"),
+        ((points < 0).all(axis=2), f"lies outside the image; {LEAVE_EMPTY}"),
+        (is_one_point, "is where the other end of the diameter is"),
+    ):
+        for row, i in np.argwhere(found).tolist():
+            problems.append((row, f"{names[row]}: {LANDMARK_NAMES[i]} {text}"))
     return problems

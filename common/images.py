@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import hashlib
 import os
-import struct
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from common import UserError
-from common.ground_truth import LANDMARK_NAMES, NAME_COLUMN, landmark_values, raise_problems
+from common import UserError, ground_truth
 
 IMAGE_SIZE = 256  # px, height and width of what the networks see
+MAX_OUTSIDE = 0.05  # of a side: where the skull is cut off, its end is marked beyond the border
 
 
 @dataclass
@@ -29,8 +28,8 @@ class LandmarkImages:
     """Decoded images and their landmarks, all in memory, on one device.
 
     names: N file names. images: uint8 [N, C, 256, 256], C = 1 where every image is grey, else 3
-    (RGB). landmarks: float32 [N, 4, 2], (x, y) in pixels of the 256×256 image. sizes: float64
-    [N, 2], (width, height) of the original images.
+    (RGB). landmarks: float32 [N, 4, 2], (x, y) in pixels of the 256×256 image, NaN where they are
+    not annotated. sizes: float64 [N, 2], (width, height) of the original images.
     """
 
     names: list[str]
@@ -42,9 +41,8 @@ class LandmarkImages:
         return len(self.names)
 
     def __getitem__(self, rows: slice) -> LandmarkImages:
-        return LandmarkImages(
-            self.names[rows], self.images[rows], self.landmarks[rows], self.sizes[rows]
-        )
+        parts = (self.names, self.images, self.landmarks, self.sizes)
+        return LandmarkImages(*(part[rows] for part in parts))
 
     def to(self, device: torch.device) -> LandmarkImages:
         images, landmarks = self.images.to(device), self.landmarks.to(device)
@@ -68,12 +66,12 @@ def dataset_fingerprint(*sets: LandmarkImages) -> str:
 def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
     """Read, check and resize the images of a ground truth's rows, once, in threads.
 
-    Raises UserError with every image that is missing or unreadable and every landmark that lies
-    outside its image.
+    A landmark may lie outside by one coordinate, by up to 5 % of the side; a line says how many.
+    Raises UserError with every image that is missing or unreadable, else with every landmark that
+    lies further out.
     """
-    folder = Path(image_folder)
-    if not folder.is_dir():
-        raise UserError(f"{image_folder}: no such image folder")
+    folder, names = Path(image_folder), table[ground_truth.NAME_COLUMN].tolist()
+    ground_truth.list_folder(image_folder)  # what is wrong with it is not said of each image
 
     def load(name: str) -> tuple[np.ndarray, tuple[int, int], int] | UserError:
         try:
@@ -81,36 +79,35 @@ def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
         except UserError as error:
             return error
 
-    names = table[NAME_COLUMN].tolist()
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         loading = threads.map(load, names)
         loaded = list(tqdm(loading, "Reading images", len(names), leave=False, unit="image"))
-
-    points = landmark_values(table, "x", "y")
-    problems = []
-    for row, name, result, landmarks in zip(table.index, names, loaded, points):
-        if isinstance(result, UserError):
-            problems.append((row, str(result)))
-            continue
-        _, (width, height), _ = result
-        for label, (x, y) in zip(LANDMARK_NAMES, landmarks):
-            if x >= width or y >= height:
-                where = f"({x:g}, {y:g}) lies outside the image of {width}×{height} px"
-                problems.append((row, f"{name}: {label} {where}"))
-    raise_problems(image_folder, problems)
+    failed = [pair for pair in zip(table.index, loaded) if isinstance(pair[1], UserError)]
+    ground_truth.raise_problems(image_folder, failed)
 
     images, sizes, bits = zip(*loaded)
+    sizes, points = np.array(sizes, dtype=np.float64), ground_truth.landmark_values(table, "x", "y")
+    beyond = np.maximum(-points, points - sizes[:, None]) / sizes[:, None]  # of the side
+    outside = (points < 0) | (points >= sizes[:, None])
+    refused = outside.all(axis=2) | (beyond > MAX_OUTSIDE).any(axis=2)
+    problems = []
+    for i, j in np.argwhere(refused):
+        (x, y), (width, height) = points[i, j], sizes[i]
+        landmark = f"{names[i]}: {ground_truth.LANDMARK_NAMES[j]} ({x:g}, {y:g})"
+        where = f"lies outside the image of {width:g}×{height:g} px; {ground_truth.LEAVE_EMPTY}"
+        problems.append((table.index[i], f"{landmark} {where}"))
+    ground_truth.raise_problems(image_folder, problems)
+    if outside.any():
+        print(f"{outside.sum()} landmarks lie just outside their image, where the skull is cut off")
     deep = [b for b in bits if b > 8]
     if deep:
         print(f"{len(deep)} images of {min(deep)} to {max(deep)} bits, each scaled to 8 on its own")
-    channels = max(image.shape[2] for image in images)
-    stacked = [np.broadcast_to(image, (*image.shape[:2], channels)) for image in images]
-    sizes = np.array(sizes, dtype=np.float64)
-    scaled = points * (IMAGE_SIZE / sizes)[:, None, :]
+    shape = (IMAGE_SIZE, IMAGE_SIZE, max(image.shape[2] for image in images))
+    stacked = np.stack([np.broadcast_to(image, shape) for image in images])
     return LandmarkImages(
         names,
-        torch.from_numpy(np.stack(stacked)).permute(0, 3, 1, 2).contiguous(),
-        torch.from_numpy(scaled.astype(np.float32)),
+        torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous(),
+        torch.from_numpy((points * (IMAGE_SIZE / sizes)[:, None, :]).astype(np.float32)),
         sizes,
     )
 
@@ -119,31 +116,27 @@ def read_image(folder: Path, name: str) -> tuple[np.ndarray, tuple[int, int], in
     """One image, resized bilinearly, its original (width, height), and its bits per channel.
 
     uint8 [256, 256, C], C = 1 where it is grey, else 3 (RGB). Pixels are taken as they are stored,
-    whatever orientation the file asks for, and transparency is left out. 16-bit images are brought
-    to 8 bits by the fewest bits that hold their largest value, so that a 12-bit image keeps its
-    brightness.
+    whatever orientation EXIF asks for (a TIFF is what OpenCV makes of it), and transparency is
+    left out. 16-bit images are brought to 8 bits by the fewest bits that hold their largest value,
+    so that a 12-bit image keeps its brightness.
     Raises UserError when the file is missing, no image, truncated, or of one value throughout.
     """
-    path = folder / name
-    if not os.path.isfile(path):  # unlike Path.is_file, it takes names of any length
-        raise UserError(f"{name}: {_why_missing(folder, name)}")
+    # A Mac writes "ä" as two characters, in names of files or in the ground truth.
+    spellings = (name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))
+    paths = [folder / spelling for spelling in spellings if os.path.exists(folder / spelling)]
+    if not paths:
+        raise MissingImage(folder, name)
     try:
         # The bytes go through NumPy because cv2.imread cannot open every path on Windows.
-        content = np.fromfile(path, dtype=np.uint8)
+        content = np.fromfile(paths[0], dtype=np.uint8)
+        flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+        image = cv2.imdecode(content, flags)
     except OSError as error:
         raise UserError(f"{name}: cannot be read: {error.strerror}") from error
-    if content[:4].tobytes() in (b"II+\0", b"MM\0+"):
-        raise UserError(f"{name}: is a BigTIFF, whose orientation is not known; save it as TIFF")
-    _forget_tiff_orientation(content)
-    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        image = cv2.imdecode(content, flags) if content.size else None
-    except cv2.error:  # a header that claims an impossible size, say
+    except cv2.error:  # an empty file, or a header that claims an impossible size
         image = None
-    if image is None:
+    if image is None or _is_truncated_jpeg(content.tobytes()):
         raise UserError(f"{name}: not an image, truncated, or too large")
-    if _is_truncated_jpeg(content.tobytes()):
-        raise UserError(f"{name}: truncated")
     if image.dtype not in (np.uint8, np.uint16):
         raise UserError(f"{name}: its pixels are {image.dtype}, neither 8- nor 16-bit integers")
     if (image == image[0, 0]).all():
@@ -162,30 +155,18 @@ def read_image(folder: Path, name: str) -> tuple[np.ndarray, tuple[int, int], in
     return image, (width, height), bits
 
 
-def _why_missing(folder: Path, name: str) -> str:
-    """What stands in place of an image: a folder, a link to nothing, or another ending."""
-    path = folder / name
-    if os.path.isdir(path):
-        return "a folder, not an image"
-    if os.path.islink(path):
-        return "a link to a file that does not exist"
-    pattern = f"{glob.escape(os.path.splitext(name)[0])}.*"
-    others = [other.relative_to(folder) for other in sorted(folder.glob(pattern)) if other != path]
-    return "no such image" + (f"; there is {others[0]}, another ending" if others else "")
+class MissingImage(UserError):
+    """Looks for the same name with another ending, but only when it is shown."""
 
+    def __init__(self, folder: Path, name: str) -> None:
+        super().__init__(f"{name}: no such image")
+        self.folder, self.name = folder, name
 
-def _forget_tiff_orientation(content: np.ndarray) -> None:
-    """Set the orientation in a TIFF's first directory to 1, as stored: OpenCV turns the pixels of
-    a TIFF whatever its flags say."""
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(content[:4].tobytes())
-    if order is None:
-        return
-    with contextlib.suppress(struct.error):  # a damaged file: OpenCV refuses it
-        (start,) = struct.unpack_from(f"{order}I", content, 4)
-        (count,) = struct.unpack_from(f"{order}H", content, start)
-        for entry in range(start + 2, start + 2 + 12 * count, 12):
-            if struct.unpack_from(f"{order}H", content, entry) == (274,):
-                struct.pack_into(f"{order}H", content, entry + 8, 1)
+    def __str__(self) -> str:
+        pattern = f"{glob.escape(os.path.splitext(self.name)[0])}.*"
+        others = [path.relative_to(self.folder) for path in self.folder.glob(pattern)]
+        hints = [f"; there is {path}, another ending" for path in others if str(path) != self.name]
+        return super().__str__() + "".join(hints[:1])
 
 
 def _is_truncated_jpeg(content: bytes) -> bool:

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
 from torch import Tensor
 
-from common.augmentation import Augment
-from common.biometry import MAX_MIDPOINT_DISTANCE, MIN_ANGLE, MIN_RATIO
+from common.biometry import LIMITS, is_within
 from common.files import write_file
 from common.ground_truth import LANDMARK_NAMES, landmark_values
 from common.images import IMAGE_SIZE, LandmarkImages
 
-PICTURE_FORMATS = sorted(set(Figure().canvas.get_supported_filetypes()) - {"pgf"})  # needs LaTeX
+if TYPE_CHECKING:  # matplotlib takes a second to import, and --help needs none of it
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
 OFD_COLOR, BPD_COLOR = "#ffb000", "#00c8ff"  # told apart by colour-blind readers too
 COLORS = (OFD_COLOR, OFD_COLOR, BPD_COLOR, BPD_COLOR)
 # OFD-1 points up, OFD-2 down, BPD-1 left, BPD-2 right: as filled triangles in the ground truth,
 # as three-pointed stars in a prediction.
-GROUND_TRUTH_MARKERS = ("^", "v", "<", ">")
-PREDICTED_MARKERS = ("2", "1", "3", "4")
+MARKERS = {"ground truth": "^v<>", "predicted": "2134"}
+STYLES = {
+    "ground truth": {"markersize": 8, "markeredgecolor": "black"},
+    "predicted": {"markersize": 14, "markeredgewidth": 2.5},
+}
 REVIEW_COLOR = "crimson"
 DPI = 120
 
@@ -39,7 +42,7 @@ def training_curves(history: dict[str, Any], path: str) -> None:
     epochs = np.arange(1, len(history["train_losses"]) + 1)
     best = int(np.argmin(history["val_losses"]))
     best_loss = history["val_losses"][best]
-    figure = Figure(figsize=(14, 5), layout="constrained")
+    figure = _new_figure(14, 5)
     left, right = figure.subplots(1, 2)
     left.plot(epochs, history["train_losses"], marker=".", label="training")
     left.plot(epochs, history["val_losses"], marker=".", label="validation")
@@ -56,32 +59,20 @@ def training_curves(history: dict[str, Any], path: str) -> None:
     _save(figure, path)
 
 
-def augmentation_examples(
-    data: LandmarkImages,
-    augment: Augment,
-    seed: int,
-    path: str,
-) -> None:
-    """Draw eight augmented versions of the first image, landmarks marked and named."""
+def augmentation_examples(data: LandmarkImages, augment: Callable, seed: int, path: str) -> None:
+    """Draw eight augmented versions of the first image with its landmarks."""
     device = data.images.device
     eight_times = data.batch(torch.zeros(8, dtype=torch.long, device=device))
-    images, landmarks = augment(*eight_times, torch.Generator(device).manual_seed(seed))
-    figure = Figure(figsize=(16, 8.6), layout="constrained")
-    for number, axis in enumerate(figure.subplots(2, 4).flat):
+    changed = augment(*eight_times, torch.Generator(device).manual_seed(seed))
+    images, landmarks = (part.cpu() for part in changed)
+    figure = _new_figure(16, 9)
+    axes = figure.subplots(2, 4).flat
+    for number, axis in enumerate(axes):
         _show_image(axis, images[number])
-        _mark_ground_truth(axis, landmarks[number])
-        for name, color, (x, y) in zip(LANDMARK_NAMES, COLORS, landmarks[number].tolist()):
-            axis.annotate(
-                name,
-                (min(max(x, 24), IMAGE_SIZE - 24), min(max(y, 12), IMAGE_SIZE - 12)),
-                xytext=(0, 9),
-                textcoords="offset points",
-                ha="center",
-                color=color,
-                weight="bold",
-            )
+        _mark(axis, landmarks[number], "ground truth")
         axis.set_title(f"version {number + 1}")
     figure.suptitle("Augmented versions of one training image")
+    _add_legend(figure, axes[:1])
     _save(figure, path)
 
 
@@ -91,23 +82,29 @@ def predictions(data: LandmarkImages, table: pd.DataFrame, path: str) -> None:
     table: the prediction_table of data. Images that are flagged for review get a red frame.
     """
     predicted = landmark_values(table, "pred_x", "pred_y") * IMAGE_SIZE / data.sizes[:, None, :]
-    mean_errors = landmark_values(table, "error_px256").mean(axis=(1, 2))
+    errors = landmark_values(table, "error_px256")
+    columns = 3 if np.isfinite(errors).any() else 2  # image and prediction where nothing is known
     chosen = np.unique(np.linspace(0, len(data) - 1, 6).round().astype(int))
-    figure = Figure(figsize=(12, 4.25 * len(chosen)), layout="constrained")
-    grid = figure.subplots(len(chosen), 3, squeeze=False)
+    figure = _new_figure(4 * columns, 4.25 * len(chosen))
+    grid = figure.subplots(len(chosen), columns, squeeze=False)
     for axes, index in zip(grid, chosen):
-        (image,), (landmarks,) = data.batch(slice(index, index + 1))
+        (image,), (landmarks,) = (part.cpu() for part in data.batch(slice(index, index + 1)))
         for axis in axes:
             _show_image(axis, image)
-        _mark_ground_truth(axes[0], landmarks)
-        _mark_predicted(axes[1], predicted[index])
-        _mark_ground_truth(axes[2], landmarks)
-        _mark_predicted(axes[2], predicted[index])
-        for color, start, end in zip(COLORS, landmarks.cpu(), predicted[index]):
-            axes[2].plot([start[0], end[0]], [start[1], end[1]], "-", color=color, linewidth=1)
-        axes[0].set_title(f"{data.names[index]}: ground truth", parse_math=False)
+        name = _shorten(data.names[index])
+        axes[0].set_title(name, parse_math=False)
         axes[1].set_title("prediction")
-        axes[2].set_title(f"overlay, mean error {mean_errors[index]:.1f} px")
+        _mark(axes[1], predicted[index], "predicted")
+        if columns == 3:
+            known = errors[index][np.isfinite(errors[index])]
+            error = f"mean error {known.mean():.1f} px" if known.size else "not annotated"
+            axes[0].set_title(f"{name}: ground truth", parse_math=False)
+            axes[2].set_title(f"overlay, {error}")
+            _mark(axes[0], landmarks, "ground truth")
+            _mark(axes[2], landmarks, "ground truth")
+            _mark(axes[2], predicted[index], "predicted")
+            for color, start, end in zip(COLORS, landmarks, predicted[index]):
+                axes[2].plot([start[0], end[0]], [start[1], end[1]], "-", color=color, linewidth=1)
         if table["review"].iloc[index]:
             axes[1].set_title("prediction: TO BE REVIEWED", color=REVIEW_COLOR, weight="bold")
             for axis in axes:
@@ -117,17 +114,19 @@ def predictions(data: LandmarkImages, table: pd.DataFrame, path: str) -> None:
 
 
 def error_distribution(errors: np.ndarray, path: str) -> None:
-    """Draw the histogram of all pixel errors and a box plot per landmark. errors: [N, 4] in px."""
-    figure = Figure(figsize=(14, 5), layout="constrained")
+    """Draw the histogram of all pixel errors and a box plot per landmark.
+
+    errors: [N, 4] in px, NaN where they are not known.
+    """
+    is_known = np.isfinite(errors)
+    known, image_count = errors[is_known], is_known.any(axis=1).sum()
+    figure = _new_figure(14, 5)
     left, right = figure.subplots(1, 2)
-    left.hist(errors.ravel(), bins=40, color="0.6", edgecolor="white")
-    for value, name, style in (
-        (errors.mean(), "mean", "-"),
-        (np.median(errors), "median", "--"),
-    ):
+    left.hist(known, bins=40, color="0.6", edgecolor="white")
+    for value, name, style in ((known.mean(), "mean", "-"), (np.median(known), "median", "--")):
         left.axvline(value, color="crimson", linestyle=style, label=f"{name} {value:.2f} px")
     left.set(
-        title=f"Pixel errors of {errors.size} landmarks on {len(errors)} images",
+        title=f"Pixel errors of {known.size} landmarks on {image_count} images",
         xlabel="pixel error (px at 256×256)",
         ylabel="landmarks",
         xlim=(0, None),
@@ -135,17 +134,17 @@ def error_distribution(errors: np.ndarray, path: str) -> None:
     left.yaxis.get_major_locator().set_params(integer=True)
     left.legend()
 
-    boxes = right.boxplot(list(errors.T), patch_artist=True, medianprops={"color": "black"})
+    by_landmark = [column[np.isfinite(column)] for column in errors.T]
+    boxes = right.boxplot(by_landmark, patch_artist=True, medianprops={"color": "black"})
     for box, color in zip(boxes["boxes"], COLORS):
         box.set_facecolor(color)
     labels = [
-        f"{name}\nmean {e.mean():.1f}\nmedian {np.median(e):.1f}"
-        for name, e in zip(LANDMARK_NAMES, errors.T)
+        f"{name}\nmean {e.mean():.1f}\nmedian {np.median(e):.1f}" if len(e) else name
+        for name, e in zip(LANDMARK_NAMES, by_landmark)
     ]
-    right.set_xticks(range(1, len(labels) + 1), labels)
-    right.set(
-        title="Pixel error per landmark", ylabel="pixel error (px at 256×256)", ylim=(0, None)
-    )
+    right.set_xticks(range(1, 5), labels)
+    right.set(title="Pixel error per landmark", ylabel="pixel error (px at 256×256)")
+    right.set_ylim(0, None)
     right.grid(axis="y", alpha=0.3)
     _save(figure, path)
 
@@ -155,22 +154,26 @@ def audit(table: pd.DataFrame, data: LandmarkImages, worst: np.ndarray, path: st
 
     table: an audit_table, one row per image of data. worst: the indices of nine of them at most.
     """
-    figure = Figure(figsize=(15, 16), layout="constrained")
+    figure = _new_figure(15, 16)
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 3))
-    measures = (
-        ("angle", "angle between the diameters (°)", MIN_ANGLE, "above", 90),
-        (
-            "midpoint_distance",
-            "distance of their midpoints / longer one (last bar: and more)",
-            MAX_MIDPOINT_DISTANCE,
-            "below",
-            1,
-        ),
-        ("ratio", "shorter / longer one", MIN_RATIO, "above", 1),
-    )
-    for axis, (column, label, limit, side, end) in zip(top.subplots(1, 3), measures):
+    plausible = table["plausible"]
+    title = f"Audit of {plausible.count()} annotations: {plausible.sum()} plausible"
+    figure.suptitle(title, fontsize=16)
+    _audit_measures(top, table)
+    _audit_worst(bottom, table, data, worst)
+    _save(figure, path)
+
+
+def _audit_measures(figure: SubFigure, table: pd.DataFrame) -> None:
+    labels = {
+        "angle": "angle between the diameters (°)",
+        "midpoint_distance": "distance of their midpoints / longer one (last bar: and more)",
+        "ratio": "shorter / longer one",
+    }
+    for axis, (column, label) in zip(figure.subplots(1, 3), labels.items()):
+        (side, limit), end = LIMITS[column], 90 if column == "angle" else 1
         values = table[column].dropna()
-        passed = values > limit if side == "above" else values < limit
+        passed = is_within(column, values)
         shown = values.clip(upper=end)
         axis.hist(
             [shown[passed], shown[~passed]],
@@ -180,66 +183,58 @@ def audit(table: pd.DataFrame, data: LandmarkImages, worst: np.ndarray, path: st
             edgecolor="white",
         )
         axis.axvline(limit, color="black", linestyle="--", label=f"limit {limit:g}")
-        axis.set(title=f"{passed.sum()} of {len(table)} {side} {limit:g}", xlabel=label)
+        axis.set(title=f"{passed.sum()} of {len(values)} {side} {limit:g}", xlabel=label)
         axis.set(ylabel="images", xlim=(0, end))
+        axis.yaxis.get_major_locator().set_params(integer=True)
         axis.legend()
-    figure.suptitle(
-        f"Audit of {len(table)} annotations: {table['plausible'].sum()} plausible", fontsize=16
-    )
 
-    bottom.suptitle("The least plausible")
-    grid = bottom.subplots(3, 3)
-    for axis in grid.flat:
+
+def _audit_worst(
+    figure: SubFigure, table: pd.DataFrame, data: LandmarkImages, worst: np.ndarray
+) -> None:
+    figure.suptitle("The least plausible" if len(worst) else "None is implausible")
+    axes = figure.subplots(3, 3).flat
+    for axis in axes[len(worst) :]:
         axis.set_axis_off()
-    for axis, index in zip(grid.flat, worst):
-        (image,), (landmarks,) = data.batch(slice(index, index + 1))
-        row = table.iloc[index]
-        axis.set_axis_on()
+    for axis, index in zip(axes, worst):
+        (image,), (landmarks,) = (part.cpu() for part in data.batch(slice(index, index + 1)))
         _show_image(axis, image)
         width, height = data.sizes[index]
         axis.set_aspect(height / width)  # as the original, of which these are the pixels
-        _mark_ground_truth(axis, landmarks)
-        axis.set_title(
-            f"{data.names[index]}\n{row['angle']:.0f}°, midpoints {row['midpoint_distance']:.2f}, "
-            f"ratio {row['ratio']:.2f}",
-            parse_math=False,
-        )
-    _add_legend(bottom, grid.flat[:1])
-    _save(figure, path)
+        _mark(axis, landmarks, "ground truth")
+        angle, distance, ratio = table.loc[index, list(LIMITS)]
+        measures = f"{angle:.0f}°, midpoints {distance:.2f}, ratio {ratio:.2f}"
+        axis.set_title(f"{_shorten(data.names[index])}\n{measures}", parse_math=False)
+    _add_legend(figure, axes[:1])
 
 
-def picture_format(path: str) -> str:
-    """The format that the ending of a file names; without one, PNG."""
-    return Path(path).suffix[1:].lower() or "png"
+def _shorten(name: str) -> str:
+    """Long names would run into the next picture's."""
+    return name if len(name) <= 40 else f"{name[:19]}…{name[-20:]}"
+
+
+def _new_figure(width: float, height: float) -> Figure:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    matplotlib.rcdefaults()  # the user's own settings may need LaTeX
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _show_image(axis: Axes, image: Tensor) -> None:
     """Show a float [3, H, W] image in [0, 1], whole, without ticks."""
-    axis.imshow(image.permute(1, 2, 0).cpu().numpy())
+    axis.imshow(image.permute(1, 2, 0).numpy())
     axis.set(xticks=[], yticks=[], xlim=(-0.5, IMAGE_SIZE - 0.5), ylim=(IMAGE_SIZE - 0.5, -0.5))
 
 
-def _mark_ground_truth(axis: Axes, landmarks: Tensor) -> None:
-    """Mark landmarks [4, 2] by filled triangles, OFD and BPD each with the line between."""
-    points = landmarks.cpu().numpy()
-    for pair in (slice(0, 2), slice(2, 4)):
-        axis.plot(*points[pair].T, ":", color=COLORS[pair.start], linewidth=1)
-    style = {"markersize": 8, "markeredgecolor": "black"}
-    _mark(axis, points, GROUND_TRUTH_MARKERS, "ground truth", style)
-
-
-def _mark_predicted(axis: Axes, points: np.ndarray) -> None:
-    """Mark predicted landmarks [4, 2] by three-pointed stars."""
-    style = {"markersize": 14, "markeredgewidth": 2.5}
-    _mark(axis, points, PREDICTED_MARKERS, "predicted", style)
-
-
-def _mark(
-    axis: Axes, points: np.ndarray, markers: Iterable[str], kind: str, style: dict[str, Any]
-) -> None:
-    for name, color, marker, point in zip(LANDMARK_NAMES, COLORS, markers, points):
-        label = f"{name} {kind}"
-        axis.plot(*point, marker, color=color, label=label, linestyle="none", **style)
+def _mark(axis: Axes, landmarks: Tensor | np.ndarray, kind: str) -> None:
+    """Mark landmarks [4, 2]; in the ground truth, OFD and BPD each with the line between."""
+    points = np.asarray(landmarks)
+    for i in (0, 2) if kind == "ground truth" else ():
+        axis.plot(*points[i : i + 2].T, ":", color=COLORS[i], linewidth=1)
+    for name, color, marker, point in zip(LANDMARK_NAMES, COLORS, MARKERS[kind], points):
+        style = {"color": color, "label": f"{name} {kind}", "linestyle": "none"}
+        axis.plot(*point, marker, **style, **STYLES[kind])
 
 
 def _add_legend(figure: Figure | SubFigure, axes: Iterable[Axes]) -> None:
@@ -251,7 +246,7 @@ def _add_legend(figure: Figure | SubFigure, axes: Iterable[Axes]) -> None:
 
 
 def _save(figure: Figure, path: str) -> None:
-    """Write the figure in the format that the file's ending names."""
+    """Write the figure in the format that the file's ending names; without one, PNG."""
     picture = io.BytesIO()
-    figure.savefig(picture, dpi=DPI, format=picture_format(path))
+    figure.savefig(picture, dpi=DPI, format=os.path.splitext(path)[1][1:].lower() or "png")
     write_file(path, picture.getbuffer())

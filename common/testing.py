@@ -1,7 +1,5 @@
 """What a tester does, from its arguments to its pictures."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import time
@@ -9,83 +7,96 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any, Callable
 
+import numpy as np
 import pandas as pd
 from torch import nn
 
-from common import UserError, evaluation, plots, summary
+from common import UserError, evaluation, ground_truth, plots, summary
 from common.checkpoint import load_weights
 from common.devices import seed_everything, select_device
-from common.files import claim, outputs_of, protect_images, write_table
-from common.ground_truth import NAME_COLUMN, SPLIT_SEED, read_ground_truth, split_ground_truth
+from common.files import check_outputs, write_table
 from common.images import load_images
 from common.models import count_parameters
 
 
-def run(network: Callable[[], nn.Module], args: Namespace, review_confidence: float) -> None:
-    """Test the weights of a network, or of several trainings of it together: draw the two pictures,
-    write the table, print what the errors are.
+def run(network: Callable[[], nn.Module], args: Namespace) -> None:
+    """Test the weights of a network, or of several trainings of it together: write the table, draw
+    the two pictures, print the errors. Where nothing is annotated, predict only.
 
-    args: a tester's. review_confidence: an image with a landmark of less confidence is flagged.
-    Raises UserError for weights, rows and images that cannot be used.
+    args: a tester's. Raises UserError for outputs, weights, rows and images that cannot be used.
     """
-    with claim(*outputs_of(args).values()):  # no trainer that is running writes to them
-        pass
+    check_outputs(args)
     device = select_device(args.device)
-    seed_everything(SPLIT_SEED)  # nothing here is random; but the GPU is to repeat itself
-    table = read_ground_truth(args.csv_path)
-    splits = {"all": table} if args.split == "all" else split_ground_truth(table, args.split_by)
+    seed_everything(0)  # nothing here is random; but the GPU is to repeat itself
+    if args.csv_path is None:
+        table = ground_truth.list_images(args.image_folder_path)
+    else:
+        table = ground_truth.read_ground_truth(args.csv_path)
+    if not ground_truth.has_landmarks(table).any():
+        print("No landmark is annotated, so there is no split: all images are predicted")
+        args.split = "all"
+    if args.split == "all":
+        splits = {"all": table}
+    else:
+        splits = ground_truth.split_ground_truth(table, args.split_by)
     rows = splits[args.split]
-    protect_images(args, table[NAME_COLUMN])
     print(summary.describe_splits(splits))
-
-    models, hashes = [], []
-    for path in args.model_path:
-        models.append(network().to(device))
-        checkpoint = load_weights(models[-1], path)
-        if args.split not in ("train", "all"):
-            refuse_training_images(checkpoint, rows, path)
-        sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        if sha256 in hashes:
-            raise UserError(f"{path}: these weights are given twice")
-        hashes.append(sha256)
-    name, parameters = type(models[0]).__name__, count_parameters(models[0])
+    models, sha256 = load_models(network, args, rows)
     number = f", {len(models)} models" if len(models) > 1 else ""
-    print(f"{name}: {parameters:,} parameters{number}")
+    print(f"{type(models[0]).__name__}: {count_parameters(models[0]):,} parameters{number}")
     data = load_images(rows, args.image_folder_path)
 
+    models = [model.to(device) for model in models]
     started = time.monotonic()
     prediction = evaluation.predict(models, data.to(device), args.batch_size)
     milliseconds = 1000 * (time.monotonic() - started) / len(data)
-
     predictions = evaluation.prediction_table(
-        rows,
-        data,
-        prediction,
-        split=args.split,
-        model_sha256="+".join(hashes),
-        review_confidence=review_confidence,
+        rows, data, prediction, args.split, sha256, args.review_confidence
     )
-    plots.predictions(data, predictions, args.pred_save_path)
-    plots.error_distribution(evaluation.errors_of(predictions), args.error_save_path)
-    if args.csv_save_path:
+    errors = evaluation.errors_of(predictions)
+    error_picture = "not drawn, as no landmark is annotated"
+    try:
         write_table(predictions, args.csv_save_path)
+        plots.predictions(data, predictions, args.pred_save_path)
+        if np.isfinite(errors).any():
+            plots.error_distribution(errors, args.error_save_path)
+            error_picture = args.error_save_path
+    finally:  # whatever happens to the files
+        print(f"Predicted in {milliseconds:.1f} ms per image\n")
+        print(summary.describe_test(predictions))
+    print(f"\nTable:       {args.csv_save_path}\nPredictions: {args.pred_save_path}")
+    print(f"Errors:      {error_picture}")
 
-    print(f"Predicted in {milliseconds:.1f} ms per image\n")
-    print(summary.describe_test(predictions))
-    print(f"\nPredictions: {args.pred_save_path}\nErrors:      {args.error_save_path}")
-    if args.csv_save_path:
-        print(f"Table:       {args.csv_save_path}")
+
+def load_models(
+    network: Callable[[], nn.Module], args: Namespace, rows: pd.DataFrame
+) -> tuple[list[nn.Module], str]:
+    """A network for each file at args.model_path, on the CPU, and the SHA-256 of the files, joined
+    by +. Raises UserError for a file that cannot be used or is given twice (and see _refuse)."""
+    models, hashes = [], []
+    for path in args.model_path:
+        models.append(network())
+        _refuse(load_weights(models[-1], path), args, rows[ground_truth.NAME_COLUMN], path)
+        hashes.append(hashlib.sha256(Path(path).read_bytes()).hexdigest())
+        if hashes[-1] in hashes[:-1]:
+            raise UserError(f"{path}: these weights are given twice")
+    return models, "+".join(hashes)
 
 
-def refuse_training_images(checkpoint: dict[str, Any], rows: pd.DataFrame, path: str) -> None:
-    """Raise UserError where the checkpoint in a file was trained on some of these rows."""
-    names = checkpoint.get("train_images")
-    names = names if isinstance(names, list) else []  # weights alone, or another's checkpoint
-    train_images = {os.path.normpath(str(name)) for name in names}
-    trained_on = rows[NAME_COLUMN].map(os.path.normpath).isin(train_images)
-    if trained_on.any():
-        raise UserError(
-            f"{path}: was trained on {trained_on.sum()} of the {len(rows)} images of "
-            f"this split, {rows[NAME_COLUMN][trained_on].iloc[0]} for one: another ground truth, "
-            "or another --split_by. Test with those of the training, or with --split all"
-        )
+def _refuse(checkpoint: dict[str, Any], args: Namespace, names: pd.Series, path: str) -> None:
+    """Raise UserError for the checkpoint of another hypothesis, and for one that was trained on
+    images of these names where args.split asks for others. Weights alone do not know."""
+    run_args, train_images = checkpoint.get("args"), checkpoint.get("train_images")
+    if isinstance(run_args, dict):  # else another package's
+        hypothesis = run_args.get("hypothesis", args.hypothesis)
+        if hypothesis != args.hypothesis:
+            raise UserError(f"{path}: is a checkpoint of Hypothesis {hypothesis}")
+    if isinstance(train_images, list) and args.split not in ("train", "all"):
+        trained_on = {os.path.normpath(str(name)) for name in train_images}
+        seen = names[names.map(os.path.normpath).isin(trained_on)]
+        if len(seen):
+            raise UserError(
+                f"{path}: was trained on {len(seen)} of the {len(names)} images of this split, "
+                f"{seen.iloc[0]} for one: another ground truth, or another --split_by. Test with "
+                "those of the training, or with --split all"
+            )
