@@ -6,6 +6,31 @@ Each row: what is measured, on how many images, ours, the plain way, the ratio, 
 plain way is written afresh here: every epoch decodes each image again and computes four Gaussians
 over the whole grid for each sample, in two loader processes. Both train the same network. Without
 a data set, the sample images stand in. Medians of several rounds, which alternate between the two.
+
+AMD EPYC, 2 cores, no CUDA device; Python 3.11.7, torch 2.15.0, OpenCV 5.0.0; the 622 real images,
+23 Nov 2026, medians of 3 rounds (a shared machine: ratios mean more than seconds):
+
+                                images     ours     plain    ratio     limit
+    decode, once                   622   1.08 s                        < 2 s
+    in memory, per image           622  65.5 kB                     <= 70 kB
+    input side, one core             8  7,823/s     210/s     37 x   >= 20 x
+    H3 tester, per image            63   104 ms     96 ms   1.09 x  <= 1.2 x  (an older state)
+    H3 training, CPU, float32       24   3.47/s    2.88/s   1.21 x  >= 1.2 x
+    H3 training, CPU, bf16          24   8.64/s    2.88/s   3.00 x  >= 1.9 x
+    H1 training, CPU, float32        8   0.56/s    0.51/s   1.09 x  >= 1.3 x  missed
+    H1 training, CPU, bf16           8   2.08/s    0.51/s   4.07 x    >= 3 x
+    H2's augmentation, of a step     8  23.0 ms              0.2 %    <= 3 %
+    load, of 600 / of 10,000, each       1.83 / 1.74 ms (must not grow)
+    batches, of 600 / of 10,000, each    0.071 / 0.064 ms
+    H3, 2 processes (plain: one)    54   3.21/s    3.05/s   1.05 x   (24 Nov, torch 2.14.1)
+    CUDA rows                   not measured yet
+
+With the channels last in memory float32 would reach 1.25 to 1.68 times the plain way, but the first
+ten losses move by up to 2 % (see use_fast_memory_format). On a CPU under Linux up to a third of the
+time goes into memory that glibc hands back after each step: under tcmalloc (LD_PRELOAD) ten epochs
+of Hypothesis 3 with --augment on 62 of the real images took 3.3 minutes instead of 4.8, with the
+same losses (2 cores with AVX2 only, torch 2.14.1, 26 Nov 2026). On such a machine 50 epochs of
+Hypothesis 1 take about 44 hours on one core, and about 12 on both with tcmalloc.
 """
 
 from __future__ import annotations
@@ -18,9 +43,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Callable
 
 import cv2
 import numpy as np
@@ -33,12 +57,7 @@ from common import cli, sample_data
 from common.augmentation import augment
 from common.devices import seed_everything, use_fast_memory_format
 from common.evaluation import predict
-from common.ground_truth import (
-    NAME_COLUMN,
-    landmark_values,
-    read_ground_truth,
-    split_ground_truth,
-)
+from common.ground_truth import NAME_COLUMN, landmark_values, read_ground_truth, split_ground_truth
 from common.heatmaps import gaussian_heatmaps
 from common.images import IMAGE_SIZE, LandmarkImages, load_images
 from common.losses import AdaptiveWingLoss, HeatmapLoss
@@ -89,16 +108,10 @@ def medians(rounds: int, *functions: Callable[[], object]) -> list[float]:
     return [statistics.median(column) for column in zip(*times)]
 
 
-def row(
-    name: str,
-    images: object,
-    ours: str = "",
-    plain: str = "",
-    ratio: str = "",
-    limit: str = "",
-    met: bool | None = None,
-) -> None:
+def row(name: str, images: object, *cells: str, met: bool | None = None) -> None:
+    """cells: ours, the plain way, the ratio and the limit, or the first of them."""
     verdict = {None: "", True: "met", False: "MISSED"}[met]
+    ours, plain, ratio, limit = (*cells, "", "", "")[:4]
     line = f"{name:<35}{images:>7}{ours:>10}{plain:>10}{ratio:>9}{limit:>10}  {verdict}"
     print(line.rstrip(), flush=True)
 
@@ -107,13 +120,13 @@ def rate_row(name: str, images: int, ours: float, plain: float, at_least: float)
     """From the seconds that each way takes for so many images."""
     ratio = plain / ours
     rates = [f"{images / s:,.{0 if images / s > 100 else 2}f}/s" for s in (ours, plain)]
-    row(name, images, *rates, f"{ratio:.2f} x", f">= {at_least:g} x", ratio >= at_least)
+    row(name, images, *rates, f"{ratio:.2f} x", f">= {at_least:g} x", met=ratio >= at_least)
 
 
 def cost_row(name: str, images: int, ours: float, other: float, at_most: float) -> None:
     """From the seconds of ours, for each image, and of what it is to cost little more than."""
     ratio, times = ours / other, [f"{1000 * s / images:.1f} ms" for s in (ours, other)]
-    row(name, images, *times, f"{ratio:.2f} x", f"<= {at_most} x", ratio <= at_most)
+    row(name, images, *times, f"{ratio:.2f} x", f"<= {at_most} x", met=ratio <= at_most)
 
 
 def cycled(table: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -144,11 +157,7 @@ def our_epoch(recipe: tuple, data: LandmarkImages, dtype: torch.dtype) -> Callab
 
 
 def plain_epoch(
-    recipe: tuple,
-    batches: Iterable,
-    device: torch.device,
-    dtype: torch.dtype = torch.float32,
-    bare: bool = False,
+    recipe: tuple, batches: Iterable, device: torch.device, dtype: torch.dtype, bare: bool = False
 ) -> Callable[[], object]:
     """One epoch over batches of images and heatmaps: as published, or the bare steps of ours."""
     network, criterion = recipe
@@ -179,9 +188,9 @@ def plain_loader(table: pd.DataFrame, folder: Path) -> DataLoader:
 def benchmark_input(table: pd.DataFrame, folder: Path, rounds: int) -> None:
     many = cycled(table, 622)
     (ours,) = medians(rounds, lambda: load_images(many, str(folder)))
-    row("decode, once", 622, f"{ours:.2f} s", limit="< 2 s", met=ours < 2)
+    row("decode, once", 622, f"{ours:.2f} s", "", "", "< 2 s", met=ours < 2)
     size = load_images(many, str(folder)).images.nbytes / 622 / 1000
-    row("in memory, per image", 622, f"{size:.1f} kB", limit="<= 70 kB", met=size <= 70)
+    row("in memory, per image", 622, f"{size:.1f} kB", "", "", "<= 70 kB", met=size <= 70)
 
     batch = cycled(table, BATCH)
     data, plain = load_images(batch, str(folder)), PlainDataset(batch, folder)
@@ -226,7 +235,7 @@ def benchmark_training(
     data = load_images(table, str(folder))
     plain, *ours = medians(
         rounds,
-        plain_epoch(recipe, plain_loader(table, folder), torch.device("cpu")),
+        plain_epoch(recipe, plain_loader(table, folder), torch.device("cpu"), torch.float32),
         our_epoch(recipe, data, torch.float32),
         our_epoch(recipe, data, torch.bfloat16),
     )
@@ -242,7 +251,7 @@ def benchmark_augmentation(data: LandmarkImages, limit: float, rounds: int) -> N
     )
     share, milliseconds = change / step, f"{1000 * change:.1f} ms"
     name = f"H2's augmentation, of a step{', CUDA' if data.images.is_cuda else ''}"
-    row(name, len(batch), milliseconds, "", f"{share:.1%}", f"<= {limit:.0%}", share <= limit)
+    row(name, len(batch), milliseconds, "", f"{share:.1%}", f"<= {limit:.0%}", met=share <= limit)
 
 
 def benchmark_growth(table: pd.DataFrame, folder: Path) -> None:
@@ -262,11 +271,8 @@ def benchmark_cuda(table: pd.DataFrame, folder: Path, rounds: int) -> None:
     device, fp16 = torch.device("cuda"), torch.float16
     many = cycled(table, 497)
     data = load_images(many, str(folder)).to(device)
-    ours, plain = medians(
-        rounds,
-        our_epoch(H3, data, fp16),
-        plain_epoch(H3, plain_loader(many, folder), device, fp16),
-    )
+    published = plain_epoch(H3, plain_loader(many, folder), device, fp16)
+    ours, plain = medians(rounds, our_epoch(H3, data, fp16), published)
     rate_row("H3 training, CUDA, fp16", len(data), ours, plain, at_least=5)
 
     # Beside the same steps on one batch that is ready on the device.
@@ -299,14 +305,9 @@ def benchmark_processes(table: pd.DataFrame, folder: Path, temporary: str) -> No
         (["-m", "torch.distributed.run", f"--nproc_per_node={count}"], os.cpu_count() // count),
         ([], os.cpu_count()),
     ):
-        printed = subprocess.run(
-            [sys.executable, *launcher, script, *data, *recipe],
-            cwd=temporary,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        ).stdout
+        command = [sys.executable, *launcher, script, *data, *recipe]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        printed = subprocess.check_output(command, cwd=temporary, env=environment, text=True)
         # The first epoch warms up.
         times.append(min(map(float, re.findall(r"\| ([\d.]+) s", printed)[1:])))
     seen = sum(len(rows) for name, rows in split_ground_truth(rows).items() if name != "test")
@@ -316,10 +317,9 @@ def benchmark_processes(table: pd.DataFrame, folder: Path, temporary: str) -> No
 
 
 def describe_machine() -> str:
-    cpu_info, processor = Path("/proc/cpuinfo"), platform.processor() or platform.machine()
-    if cpu_info.exists():
-        lines = cpu_info.read_text().splitlines()
-        processor = next((x.split(": ")[1] for x in lines if x.startswith("model name")), "?")
+    cpu_info = Path("/proc/cpuinfo")
+    names = re.findall("model name.*: (.*)", cpu_info.read_text() if cpu_info.exists() else "")
+    processor = next(iter(names), platform.processor() or platform.machine())
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device"
     return (
         f"{processor}, {os.cpu_count()} cores, {gpu}; Python {platform.python_version()}, "

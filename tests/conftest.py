@@ -2,8 +2,6 @@
 
 import importlib
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,13 +43,6 @@ HYPOTHESES = {
 def script(kind, number):
     """The main function of Trainer_Hypothesis1 and so on."""
     return importlib.import_module(f"{kind}_Hypothesis{number}").main
-
-
-def run_command(arguments, folder, **options):
-    """Run `python …` in a folder, as a user does; returns the finished process."""
-    options = {"capture_output": True, "text": True, "check": False, **options}
-    command = [sys.executable, str(ROOT / arguments[0]), *arguments[1:]]
-    return subprocess.run(command, cwd=folder, **options)
 
 
 def files_in(folder):

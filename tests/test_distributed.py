@@ -10,14 +10,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from argparse import Namespace
 
 import pytest
 import torch
 from torch import nn
 
-from common import UserError, cli, distributed, training
+from common import cli, distributed, training
 from common.losses import HeatmapLoss
 from common.models import ResNetUNet
 from tests.conftest import ROOT, assert_same, some_images
@@ -66,9 +65,7 @@ def main(argv=None):
     )
     if "--one_epoch" in options:
         args.epochs = 1
-    distributed.join(torch.device("cpu"), args.batch_size)
-    if "--error" in options and distributed.rank() == 1:
-        raise UserError("of process 1 alone")
+    distributed.init_process_group(torch.device("cpu"))
     if "--other" in options and distributed.rank() == 1:
         args.batch_size = 5
     torch.use_deterministic_algorithms(True)
@@ -91,15 +88,9 @@ def main(argv=None):
 
 def run(folder, *options, two=True, expected=0):
     launcher = TORCHRUN if two else ()
+    ours = ("-m", "tests.test_distributed", str(folder / "m.pth"), *options)
     finished = subprocess.run(
-        [
-            sys.executable,
-            *launcher,
-            "-m",
-            "tests.test_distributed",
-            str(folder / "m.pth"),
-            *options,
-        ],
+        [sys.executable, *launcher, *ours],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -117,20 +108,11 @@ def checkpoint_in(folder):
     return checkpoint
 
 
-@pytest.fixture(scope="module")
-def two_epochs(tmp_path_factory):
-    """What two processes leave after two epochs."""
-    folder = tmp_path_factory.mktemp("two processes")
-    printed = run(folder).stdout
-    assert printed.count("Epoch 2/2 |") == 1  # process 0 alone prints
-    return checkpoint_in(folder)
-
-
 def test_two_processes_train_what_one_trains(tmp_path):
     """Hypothesis 3's network; gradients are sums of other orders, so the bits are others."""
     for folder, two in (("two", True), ("one", False)):
         (tmp_path / folder).mkdir()
-        run(tmp_path / folder, "--hypothesis_3", two=two)
+        run(tmp_path / folder, "--hypothesis_3", "--one_epoch", two=two)
     together, alone = checkpoint_in(tmp_path / "two"), checkpoint_in(tmp_path / "one")
     for name in ("train_losses", "val_losses"):
         assert together[name] == pytest.approx(alone[name], rel=1e-4)
@@ -143,73 +125,46 @@ def test_two_processes_train_what_one_trains(tmp_path):
     assert change > 0  # of the last layer's bias: they did train
 
 
-@pytest.fixture(scope="module")
-def one_epoch(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("one epoch")
-    run(folder, "--one_epoch")
-    return folder
+def test_the_death_of_one_process_ends_the_job_and_one_or_two_resume_it(tmp_path):
+    for name in ("through", "died"):
+        (tmp_path / name).mkdir()
+    printed = run(tmp_path / "through").stdout
+    assert printed.count("Epoch 2/2 |") == 1  # process 0 alone prints
+    expected = checkpoint_in(tmp_path / "through")
+    run(tmp_path / "died", "--die", expected=1)  # gloo itself would wait for half an hour
+    assert checkpoint_in(tmp_path / "died")["epoch"] == 1
+    assert not list(tmp_path.glob("died/*.tmp"))
 
-
-@pytest.mark.parametrize("two", [True, False], ids=["by two", "by one"])
-def test_resumed(two, one_epoch, two_epochs, tmp_path):
-    shutil.copytree(one_epoch, tmp_path, dirs_exist_ok=True)
-    run(tmp_path, "--resume", two=two)
-    resumed = checkpoint_in(tmp_path)
+    shutil.copytree(tmp_path / "died", tmp_path / "by one")
+    run(tmp_path / "died", "--resume")
+    assert_same(checkpoint_in(tmp_path / "died"), expected)  # which is also the same twice
+    run(tmp_path / "by one", "--resume", two=False)
+    resumed = checkpoint_in(tmp_path / "by one")
     assert resumed["epoch"] == 2
-    if two:  # which is also the same twice
-        assert_same(resumed, two_epochs)
     for key, value in resumed["model_state_dict"].items():
-        torch.testing.assert_close(value, two_epochs["model_state_dict"][key])
+        torch.testing.assert_close(value, expected["model_state_dict"][key])
 
 
-def test_the_death_of_one_process_ends_the_job(tmp_path):
-    started = time.monotonic()
-    run(tmp_path, "--die", expected=1)
-    assert time.monotonic() - started < 60  # gloo itself would wait for half an hour
-    assert checkpoint_in(tmp_path)["epoch"] == 1
-    assert not list(tmp_path.glob("*.tmp"))
-
-
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ("--error", "error: of process 1 alone"),
-        ("--other", "error: the arguments, images or landmarks differ between the processes"),
-    ],
-)
-def test_what_only_process_1_meets_is_said_too(option, message, tmp_path):
-    assert run(tmp_path, option, expected=1).stderr.count(message) == 1
+def test_what_only_process_1_meets_is_said_too(tmp_path):
+    message = "error: the arguments, images or landmarks differ between the processes"
+    assert run(tmp_path, "--other", expected=1).stderr.count(message) == 1
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("script", "arguments", "message"),
-    [
-        ("Trainer_Hypothesis3.py", ["--batch_size", "1"], "is less than one image for each of 2"),
-        ("Tester_Hypothesis3.py", ["--model_path", "m.pth"], "needs one process"),
-    ],
-)
-def test_what_is_refused_is_said_once(script, arguments, message, data_arguments, tmp_path):
-    finished = subprocess.run(
-        [
-            sys.executable,
-            *TORCHRUN,
-            str(ROOT / script),
-            *data_arguments,
-            "--device",
-            "cpu",
-            *arguments,
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
-    assert finished.returncode != 0
-    assert finished.stderr.count(message) == 1
-    assert finished.stderr.count("error: ") >= 1
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_shards_make_up_the_batch(size, monkeypatch):
+    """Each image is in one share, and the mean of the weighted means is the mean."""
+    values = torch.arange(12.0).reshape(3, 4)
+    monkeypatch.setattr(distributed, "world_size", lambda: size)
+    seen, means = [], []
+    for rank in range(size):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        share, same, weight = distributed.shard(values, values)
+        assert torch.equal(share, same)
+        means.append(weight * share.mean())
+        seen += share.tolist() if weight else []
+    assert seen == values.tolist()
+    assert sum(means) / size == pytest.approx(values.mean().item())
 
 
 if __name__ == "__main__":

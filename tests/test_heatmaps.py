@@ -8,20 +8,15 @@ from common.heatmaps import argmax_landmarks, confidence, gaussian_heatmaps
 SIZE = (256, 256)
 
 
-def test_values_follow_the_gaussian():
-    heatmaps = gaussian_heatmaps(torch.tensor([[[100.0, 60.0]] * 4]), SIZE, sigma=10)
-    assert heatmaps.shape == (1, 4, 256, 256)
+def test_values_follow_the_gaussian_and_are_zero_below_one_hundredth():
+    heatmaps = gaussian_heatmaps(torch.tensor([[[100.0, 60.0]] * 4]), size=(128, 256), sigma=7.0)
+    assert heatmaps.shape == (1, 4, 128, 256)
     assert heatmaps.dtype == torch.float32
-    for dx, dy in [(0, 0), (10, 0), (0, 10), (-6, 8), (20, 0), (15, -20), (30, 0)]:
-        expected = math.exp(-(dx**2 + dy**2) / 200)  # 2σ² with σ = 10
+    for dx, dy in [(0, 0), (7, 0), (0, 7), (-6, 8), (14, 0), (9, -12), (21, 3)]:
+        expected = math.exp(-(dx**2 + dy**2) / 98)  # 2σ² with σ = 7
         assert heatmaps[0, 2, 60 + dy, 100 + dx].item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_values_below_one_hundredth_are_zero():
-    heatmap = gaussian_heatmaps(torch.tensor([[128.0, 128.0]] * 4), SIZE, sigma=10)[0]
-    assert heatmap[128, 128 + 30] > 0.01  # exp(−4.5) = 0.0111
-    assert heatmap[128, 128 + 31] == 0  # exp(−4.805) = 0.0082
-    assert heatmap[heatmap > 0].min() >= 0.01
+    assert heatmaps[0, 2, 60 + 14, 100 + 16] == 0  # exp(−4.612) = 0.0099
+    assert heatmaps[heatmaps > 0].min() >= 0.01
 
 
 def test_each_landmark_has_a_heatmap_of_its_own_between_pixels_too():
@@ -38,12 +33,6 @@ def test_a_landmark_outside_is_drawn_at_the_nearest_border_pixel():
     inside = torch.tensor([[0.0, 100.0], [255.0, 0.0], [50.0, 255.0], [255.0, 255.0]])
     outside, inside = (gaussian_heatmaps(each, SIZE, sigma=10) for each in (outside, inside))
     assert torch.equal(outside, inside)
-
-
-def test_size_is_height_and_width_and_sigma_counts():
-    heatmaps = gaussian_heatmaps(torch.tensor([[[50, 20]] * 4]), size=(32, 64), sigma=2.0)
-    assert heatmaps.shape == (1, 4, 32, 64)
-    assert heatmaps[0, 0, 20, 52].item() == pytest.approx(math.exp(-0.5))
 
 
 def test_decoding_is_exact_for_every_column_and_row():

@@ -1,5 +1,5 @@
-import struct
-import zlib
+import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from PIL import Image  # which matplotlib needs, so it is there
 
 from common import UserError
-from common.ground_truth import read_ground_truth
+from common.ground_truth import COLUMNS, list_images, read_ground_truth
 from common.heatmaps import gaussian_heatmaps
 from common.images import load_images
 from tests.benchmark import PlainDataset
@@ -16,6 +16,7 @@ from tests.conftest import table_of
 
 LANDMARKS = [1, 2, 3, 4, 5, 6, 7, 8]
 RAMP = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
+NOISE = np.random.default_rng(0).integers(0, 256, (200, 300), dtype=np.uint8)
 
 
 def load(folder, *names, landmarks=LANDMARKS):
@@ -30,25 +31,32 @@ def two_tones(height, width, upper, lower):
     return picture
 
 
+def encoded(ending, picture):
+    return cv2.imencode(ending, picture)[1].tobytes()
+
+
 def test_images_are_rgb_in_0_to_1_and_landmarks_scale(tmp_path):
     # OpenCV writes BGR: this picture is pure red above and black below.
-    cv2.imwrite(str(tmp_path / "a.png"), two_tones(100, 400, (0, 0, 255), (0, 0, 0)))
-    data = load(tmp_path, "a.png", landmarks=[200, 25, 0, 0, 399, 99, 100, 50])
-    images, landmarks = data.batch(slice(0, 1))
-    assert images.shape == (1, 3, 256, 256)
+    cv2.imwrite(str(tmp_path / "red.png"), two_tones(100, 400, (0, 0, 255), (0, 0, 0)))
+    cv2.imwrite(str(tmp_path / "grey.png"), two_tones(100, 400, 51, 0))
+    data = load(tmp_path, "red.png", "grey.png", landmarks=[200, 25, 0, 0, 399, 99, 100, 50])
+    images, landmarks = data.batch(slice(0, 2))
+    assert images.shape == (2, 3, 256, 256)
     assert images.dtype == torch.float32
     assert images[0, :, 0, 0].tolist() == [1, 0, 0]
     assert images[0, :, 255, 255].tolist() == [0, 0, 0]
-    assert data.sizes.tolist() == [[400, 100]]
+    assert images[1, :, 0, 0].tolist() == pytest.approx([0.2, 0.2, 0.2])
+    assert data.sizes.tolist() == [[400, 100]] * 2
     # x · 256/400 and y · 256/100, by hand
     expected = [[128, 64], [0, 0], [255.36, 253.44], [64, 128]]
     torch.testing.assert_close(landmarks[0], torch.tensor(expected), rtol=0, atol=1e-4)
 
 
-def test_grey_images_are_kept_in_one_channel_in_the_tables_order(tmp_path):
-    names = [f"{value}.png" for value in (200, 0, 51)]
-    for width, name in enumerate(names, 40):
-        cv2.imwrite(str(tmp_path / name), two_tones(30, width, int(name[:-4]), 255))
+def test_grey_images_of_any_name_are_kept_in_one_channel_in_the_tables_order(tmp_path):
+    (tmp_path / "sub").mkdir()
+    names = ["sub/Kopf (1) [ä].png", "*.png", "100% a'\"b$_$.png"]
+    for width, (name, value) in enumerate(zip(names, (200, 0, 51)), 40):
+        (tmp_path / name).write_bytes(encoded(".png", two_tones(30, width, value, 255)))
     data = load(tmp_path, *names)
     assert data.images.shape == (3, 1, 256, 256)
     assert data.images.dtype == torch.uint8
@@ -60,14 +68,6 @@ def test_grey_images_are_kept_in_one_channel_in_the_tables_order(tmp_path):
     assert data[1:].sizes.tolist() == [[41, 30], [42, 30]]
 
 
-def test_grey_and_coloured_images_can_be_mixed(tmp_path):
-    cv2.imwrite(str(tmp_path / "grey.png"), two_tones(30, 40, 51, 0))
-    cv2.imwrite(str(tmp_path / "blue.png"), two_tones(30, 40, (255, 0, 0), (0, 0, 0)))
-    images, _ = load(tmp_path, "grey.png", "blue.png").batch(slice(0, 2))
-    assert images[0, :, 7, 7].tolist() == pytest.approx([0.2, 0.2, 0.2])
-    assert images[1, :, 7, 7].tolist() == [0, 0, 1]
-
-
 def test_resizing_is_bilinear(tmp_path):
     # Halving a picture bilinearly averages 2×2 blocks: columns 0, 100, 0, 100, … become 50.
     picture = np.zeros((512, 512), np.uint8)
@@ -76,41 +76,24 @@ def test_resizing_is_bilinear(tmp_path):
     assert (load(tmp_path, "a.png").images == 50).all()
 
 
-def test_missing_broken_and_mismatched_images_are_all_named(tmp_path):
-    cv2.imwrite(str(tmp_path / "small.png"), two_tones(6, 8, 0, 9))
-    (tmp_path / "text.png").write_text("no image")
-    (tmp_path / "empty.png").touch()
-    names = ["missing.png", "text.png", "empty.png", "small.png"]
-    with pytest.raises(UserError) as caught:
-        load(tmp_path, *names, landmarks=[1, 2, 3, 4, 5, 5, 8, 5])
-    lines = str(caught.value).splitlines()
-    assert "row 1: missing.png: no such image" in lines[1]
-    assert "row 2: text.png: not an image" in lines[2]
-    assert "row 3: empty.png: not an image" in lines[3]
-    assert "row 4: small.png: BPD-2 (8, 5) lies outside the image of 8×6 px" in lines[4]
-    assert len(lines) == 5
-
-
 @pytest.mark.parametrize("ending", [".jpg", ".png"])
 def test_one_picture_in_any_depth_is_read_alike(tmp_path, ending):
-    """8-bit grey, colour, alpha and 16-bit files of one picture."""
+    """8-bit grey, colour, alpha and 16-bit files. Bytes after the end of the file are no matter."""
     variants = {"grey": RAMP, "colour": np.dstack([RAMP] * 3)}
     if ending == ".png":
         variants["alpha"] = np.dstack([RAMP] * 3 + [RAMP.T])
         variants["16-bit"] = RAMP.astype(np.uint16) * 257
         variants["16-bit colour"] = np.dstack([RAMP.astype(np.uint16) * 257] * 3)
     for name, picture in variants.items():
-        cv2.imwrite(str(tmp_path / f"{name}{ending}"), picture, [cv2.IMWRITE_JPEG_QUALITY, 100])
+        content = encoded(ending, picture) + b"made by a scanner"
+        (tmp_path / f"{name}{ending}").write_bytes(content)
     data = load(tmp_path, *(f"{name}{ending}" for name in variants))
     assert data.images.shape == (len(variants), 1, 256, 256)
     for image in data.images:
         assert np.abs(image[0].numpy().astype(int) - RAMP).max() <= (2 if ending == ".jpg" else 0)
 
 
-@pytest.mark.parametrize(
-    ("largest", "bits"),
-    [(4095, 12), (4000, 12), (1000, 10), (1024, 11), (256, 9), (255, 8), (100, 8), (65535, 16)],
-)
+@pytest.mark.parametrize(("largest", "bits"), [(100, 8), (256, 9), (4000, 12), (65535, 16)])
 def test_16_bit_files_are_scaled_by_the_bits_that_they_use(tmp_path, capsys, largest, bits):
     """A 12-bit picture of DICOM in a 16-bit file keeps its brightness."""
     picture = np.linspace(0, largest, 256 * 256).round().astype(np.uint16).reshape(256, 256)
@@ -135,9 +118,8 @@ def test_the_colours_of_a_16_bit_file_are_scaled_alike(tmp_path):
 @pytest.mark.parametrize(
     ("mode", "ending"),
     [
-        *[("1", ".png"), ("L", ".png"), ("LA", ".png"), ("P", ".png"), ("RGBA", ".png")],
-        *[("1", ".tiff"), ("L", ".tiff"), ("RGB", ".tiff"), ("L", ".jpg"), ("CMYK", ".jpg")],
-        *[("RGB", ".webp"), ("RGBA", ".webp"), ("RGB", ".bmp")],
+        *[("1", ".png"), ("LA", ".png"), ("P", ".png"), ("RGBA", ".png"), ("CMYK", ".jpg")],
+        *[("1", ".tiff"), ("RGB", ".tiff"), ("RGB", ".webp"), ("RGBA", ".webp"), ("RGB", ".bmp")],
     ],
 )
 def test_pictures_of_many_kinds_are_read_as_pillow_reads_them(tmp_path, mode, ending):
@@ -151,15 +133,7 @@ def test_pictures_of_many_kinds_are_read_as_pillow_reads_them(tmp_path, mode, en
     assert np.abs(image - expected).max() <= (2 if mode == "CMYK" else 0)
 
 
-def test_names_may_be_odd(tmp_path):
-    (tmp_path / "sub").mkdir()
-    names = ["sub/a b.png", "Kopf (1) [ä].png", "100%.png", "*.png", "a'\"b.png", "a$_$b.png"]
-    for value, name in enumerate(names):
-        (tmp_path / name).write_bytes(cv2.imencode(".png", two_tones(30, 40, value, 99))[1])
-    assert load(tmp_path, *names).images[:, 0, 0, 0].tolist() == list(range(len(names)))
-
-
-@pytest.mark.parametrize("ending", [".jpg", ".png", ".webp", ".tiff"])
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".webp"])
 def test_pixels_are_taken_as_they_are_stored(tmp_path, ending):
     """An annotation tool's coordinates are those of the pixels, whatever EXIF asks for."""
     exif = Image.Exif()
@@ -175,43 +149,55 @@ def test_pixels_are_taken_as_they_are_stored(tmp_path, ending):
     assert corners == pytest.approx([250, 50, 0, 0], abs=5)
 
 
-def png(width, height, bits, rows):
-    """A grey PNG of these rows of bytes, whose header may claim anything."""
-
-    def chunk(kind, data):
-        content = kind + data
-        return struct.pack(">I", len(data)) + content + struct.pack(">I", zlib.crc32(content))
-
-    packer = zlib.compressobj(1)
-    packed = b"".join(packer.compress(b"\0" + row) for row in rows) + packer.flush()
-    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
-    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunks
+def test_a_landmark_may_lie_just_outside_by_one_coordinate(tmp_path, capsys):
+    """By 5 % of the side at most: 20 px of 400 and 5 px of 100."""
+    cv2.imwrite(str(tmp_path / "a.png"), two_tones(100, 400, 9, 0))
+    data = load(tmp_path, "a.png", landmarks=[-20, 50, 200, 105, 420, 99, 399, -5])
+    assert data.landmarks[0, :, 0].tolist() == pytest.approx([-12.8, 128, 268.8, 255.36])
+    printed = capsys.readouterr().out
+    assert printed == "4 landmarks lie just outside their image, where the skull is cut off\n"
+    for x, y in ((-20.5, 50), (421, 50), (200, 105.5), (200, -6), (-1, 100), (400, -1)):
+        with pytest.raises(UserError, match=rf"row 1: a.png: BPD-1 \({x}, {y}\) lies outside"):
+            load(tmp_path, "a.png", landmarks=[1, 2, 3, 4, x, y, 7, 8])
 
 
-NOISE = np.random.default_rng(0).integers(0, 256, (200, 300), dtype=np.uint8)
+def test_a_name_is_found_however_its_signs_are_composed(tmp_path):
+    composed, decomposed = "\u00e4.png", "a\u0308.png"
+    for on_disk, asked in ((composed, decomposed), (decomposed, composed)):
+        folder = tmp_path / str(len(on_disk))
+        folder.mkdir()
+        (folder / on_disk).write_bytes(encoded(".png", RAMP))
+        assert load(folder, asked).names == [asked]
 
 
-def encoded(ending, picture):
-    return cv2.imencode(ending, picture)[1].tobytes()
+def test_what_a_folder_holds(tmp_path):
+    for name in ("b.PNG", "a.jpg", "c.csv", "._a.jpg", "10.tiff"):
+        (tmp_path / name).touch()
+    (tmp_path / "sub").mkdir()
+    table = list_images(str(tmp_path))
+    assert table["image_name"].tolist() == ["10.tiff", "a.jpg", "b.PNG"]
+    assert table.columns.tolist() == list(COLUMNS)
+    assert table.iloc[:, 1:].isna().all(axis=None)
+    (tmp_path / "odd").mkdir()
+    Path(os.fsdecode(bytes(tmp_path) + b"/odd/\xff.png")).touch()  # as an old archive has them
+    for folder, message in (("sub", "holds no image"), ("no", "cannot be"), ("odd", "not UTF-8")):
+        with pytest.raises(UserError, match=message):
+            list_images(str(tmp_path / folder))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (encoded(".png", np.full((30, 40), 7, np.uint8)), "every pixel has the same value"),
-        (encoded(".png", np.zeros((30, 40, 3), np.uint8)), "every pixel has the same value"),
-        (encoded(".png", np.full((30, 40), 700, np.uint16)), "every pixel has the same value"),
+        (
+            encoded(".png", two_tones(30, 40, (1, 2, 3), (1, 2, 3))),
+            "every pixel has the same value",
+        ),
         (encoded(".tiff", RAMP.astype(np.float32) / 255), "float32, neither 8- nor 16-bit"),
         (encoded(".png", NOISE)[:-100], "truncated"),
         (encoded(".jpg", NOISE)[:-100], "truncated"),
-        (png(2**31 - 1, 2**31 - 1, 8, [b""]), "not an image, truncated, or too large"),
-        (b"II+\0\x08\0\0\0", "a BigTIFF"),
+        (encoded(".png", two_tones(2**13, 2**13 + 2, 9, 0)), "too large"),  # over 2**26 px
     ],
-    ids=[
-        *("one grey", "one colour", "one of 16 bits", "float", "PNG cut", "JPEG cut", "2**31 px"),
-        "BigTIFF",
-    ],
+    ids=["one colour", "float", "PNG cut", "JPEG cut", "too large"],
 )
 def test_a_bad_image_is_refused(tmp_path, content, message):
     (tmp_path / "a.png").write_bytes(content)
@@ -219,41 +205,30 @@ def test_a_bad_image_is_refused(tmp_path, content, message):
         load(tmp_path, "a.png")
 
 
-def test_a_picture_of_a_gigabyte_in_a_small_file_is_refused(tmp_path):
-    content = png(30_000, 30_000, 1, [b"\xaa" * 3750] * 30_000)  # with all of its pixels
-    assert len(content) < 1e6
-    (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(UserError, match=r"row 1: a\.png: .*too large"):
-        load(tmp_path, "a.png")
-
-
-def test_bytes_after_the_end_of_a_jpeg_are_no_matter(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(encoded(".jpg", RAMP) + b"made by a scanner")
-    assert len(load(tmp_path, "a.jpg")) == 1
-
-
-def test_what_stands_in_place_of_an_image_is_named(tmp_path):
+def test_missing_and_broken_images_are_all_named(tmp_path, monkeypatch):
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "link.png").symlink_to(tmp_path / "nowhere.png")
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "004_HC.PNG").touch()
     (tmp_path / "x.png").touch()  # which [x].* would match
-    names = ["folder.png", "link.png", "sub/004_HC.png", "[x].png", f"{'x' * 300}.png"]
+    (tmp_path / "text.png").write_text("no image")
+    messages = {
+        "folder.png": "cannot be read: Is a directory",
+        "link.png": "no such image",
+        "sub/004_HC.png": "no such image; there is sub/004_HC.PNG, another ending",
+        "[x].png": "no such image",
+        f"{'x' * 300}.png": "no such image",
+        "text.png": "not an image, truncated, or too large",
+        "x.png": "not an image, truncated, or too large",  # empty
+    }
+    looked, glob = [], type(tmp_path).glob
+    monkeypatch.setattr(type(tmp_path), "glob", lambda *args: looked.append(1) or glob(*args))
     with pytest.raises(UserError) as caught:
-        load(tmp_path, *names)
-    lines = str(caught.value).splitlines()[1:]
-    for line, (name, message) in zip(
-        lines,
-        [
-            ("folder.png", "a folder, not an image"),
-            ("link.png", "a link to a file that does not exist"),
-            ("sub/004_HC.png", "no such image; there is sub/004_HC.PNG, another ending"),
-            ("[x].png", "no such image"),
-            (names[-1], "no such image"),
-        ],
-    ):
-        assert line.endswith(f"{name}: {message}")
-    assert len(lines) == len(names)
+        load(tmp_path, *messages, *(f"{i}.png" for i in range(500)))
+    assert str(caught.value).splitlines()[1:8] == [
+        f"  row {row}: {name}: {message}" for row, (name, message) in enumerate(messages.items(), 1)
+    ]
+    assert len(looked) == 17  # another ending is looked for only where it is shown
 
 
 def test_a_batch_is_what_the_plain_way_makes(samples):

@@ -11,9 +11,9 @@ import time
 import pytest
 import torch
 
-from tests.conftest import HYPOTHESES, ROOT, assert_same, files_in, run_command
+from tests.conftest import HYPOTHESES, ROOT, assert_same, files_in
 
-EPOCHS = 3
+EPOCHS = 2
 
 
 def trainer_3(data_arguments, *arguments):
@@ -24,9 +24,17 @@ def trainer_3(data_arguments, *arguments):
     ]
 
 
-def start(arguments, folder, **streams):
+def start(arguments, folder, **options):
+    """Start `python …` in a folder, as a user does."""
     command = [sys.executable, str(ROOT / arguments[0]), *arguments[1:]]
-    return subprocess.Popen(command, cwd=folder, **streams)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=folder, **pipes, **options)
+
+
+def finish(process):
+    """Wait for the end; returns the exit status and what was said of errors."""
+    _, errors = process.communicate()
+    return process.returncode, errors
 
 
 def load(folder):
@@ -39,85 +47,72 @@ def load(folder):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory, data_arguments):
-    """A folder with what the run leaves that nobody stopped, and the seconds that it took."""
+    """What the run leaves that nobody stopped, and the seconds that it took."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     started = time.monotonic()
-    run_command(trainer_3(data_arguments), folder, check=True)
-    return folder, time.monotonic() - started
+    status, errors = finish(start(trainer_3(data_arguments), folder))
+    assert status == 0, errors
+    return load(folder), time.monotonic() - started
 
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory, data_arguments):
-    """A folder with what a run leaves after Ctrl-C in its second epoch, its exit status, and what
-    it said of it."""
+    """A folder with what a run leaves after Ctrl-C in its second epoch."""
     folder = tmp_path_factory.mktemp("interrupted")
     # A shell lets what runs in the background ignore Ctrl-C, and the trainer would inherit that.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = start(trainer_3(data_arguments), folder, **pipes)
+    process = start(trainer_3(data_arguments, "--checkpoint_seconds", "0"), folder)
     signal.signal(signal.SIGINT, before)
     for line in process.stdout:
         if line.startswith("Epoch 1/"):
             break
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
-    return folder, process.returncode, errors
-
-
-def test_ctrl_c_says_how_to_resume(interrupted):
-    folder, status, errors = interrupted
+    status, errors = finish(process)
     assert status == 130
     assert "Traceback" not in errors
-    last_line = errors.splitlines()[-1]
-    assert last_line.startswith(
-        f"Interrupted. To resume: python {ROOT}/Trainer_Hypothesis3.py --csv_path "
-    )
-    assert last_line.endswith(" --resume")
-    # The epoch took less than a minute, so nothing was written before; now it is.
-    assert 1 <= load(folder)[1]["epoch"] < EPOCHS
+    command = f"To resume: {sys.executable} {ROOT}/Trainer_Hypothesis3.py --csv_path "
+    assert command in errors.splitlines()[-1]
+    assert load(folder)[1]["epoch"] == 1
     names = ("curves.png", "model.pth", "model_checkpoint.pth")
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+    return folder
 
 
-def test_after_a_full_disk_a_resumed_run_is_the_one_that_was_never_stopped(
-    interrupted, uninterrupted, data_arguments, tmp_path
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
+def test_after_ctrl_c_a_full_disk_and_kills_it_is_the_run_that_was_never_stopped(
+    kills, interrupted, uninterrupted, data_arguments, tmp_path
 ):
+    expected, seconds = uninterrupted
     folder = tmp_path / "resumed"
-    shutil.copytree(interrupted[0], folder)
+    shutil.copytree(interrupted, folder)
     before = files_in(folder)
-    finished = run_command(
-        trainer_3(data_arguments, "--resume"),
-        folder,
-        # A limit on the size of a file stops the writing where a full disk would.
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6)),
+    arguments = trainer_3(data_arguments, "--resume", "--checkpoint_seconds", "0")
+    # A limit on the size of a file stops the writing where a full disk would.
+    limit = (10**6, 10**6)
+    status, errors = finish(
+        start(
+            arguments, folder, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        )
     )
-    assert finished.returncode == 2
-    assert "model.pth: could not be written: File too large" in finished.stderr
-    assert "Traceback" not in finished.stderr
+    assert status == 2
+    assert "model.pth: could not be written: File too large" in errors
+    assert "Traceback" not in errors
     assert files_in(folder) == before
 
-    run_command(trainer_3(data_arguments, "--resume"), folder, check=True)
-    assert_same(load(folder), load(uninterrupted[0]))
-
-
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_killed_at_random_moments_and_resumed(kills, uninterrupted, data_arguments, tmp_path):
-    folder, seconds = uninterrupted
     moments = random.Random(kills)
-    epochs = []
+    epochs = [1]
     for _ in range(kills):
-        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        arguments = trainer_3(data_arguments, "--resume", "--checkpoint_seconds", "0")
-        process = start(arguments, tmp_path, **silent)
-        try:
-            # Each kill comes within the time that a whole run takes, most of them after start-up.
-            process.wait(moments.uniform(0.5, 0.9) * seconds)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+        process = start(arguments, folder)
+        # At any moment after it has begun, while it writes or in its next epoch.
+        for line in process.stdout:
+            if "resuming from epoch" in line:
+                break
+        time.sleep(moments.uniform(0, seconds / 3))
+        process.kill()
+        finish(process)
         # Whatever stands there can be read, and no finished epoch is ever lost.
-        if (tmp_path / "model_checkpoint.pth").exists():
-            epochs.append(load(tmp_path)[1]["epoch"])
+        epochs.append(load(folder)[1]["epoch"])
     assert epochs == sorted(epochs)
-    run_command(trainer_3(data_arguments, "--resume"), tmp_path, check=True)
-    assert_same(load(tmp_path), load(folder))
+    status, errors = finish(start(arguments, folder))
+    assert status == 0, errors
+    assert_same(load(folder), expected)

@@ -29,20 +29,6 @@ def test_closed_form(target, difference, sign):
     assert loss.item() == pytest.approx(adaptive_wing(pred.item(), target), rel=1e-9, abs=1e-12)
 
 
-def test_a_value_worked_out_by_hand():
-    # target 1, prediction 0.75: 14 · ln(1 + 0.25^1.1) = 14 · ln(1.217638) = 2.75678
-    loss = LOSS(torch.tensor([0.75]), torch.tensor([1.0]))
-    assert loss.item() == pytest.approx(2.75678, abs=1e-4)
-
-
-def test_mean_over_all_elements():
-    pred = torch.rand(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)) * 2
-    target = torch.rand(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    pairs = zip(pred.flatten().tolist(), target.flatten().tolist())
-    expected = sum(adaptive_wing(p, t) for p, t in pairs) / pred.numel()
-    assert LOSS(pred, target).item() == pytest.approx(expected, rel=1e-5)
-
-
 @pytest.mark.parametrize("target", [0.0, 0.4, 1.0])
 def test_value_and_slope_are_continuous_at_theta(target):
     def value_and_slope(difference):
@@ -77,13 +63,6 @@ def test_half_precision_is_computed_in_float32():
         assert loss.item() == pytest.approx(adaptive_wing(pred.item(), 0.0), rel=1e-5)
 
 
-def test_float32_under_autocast():
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = LOSS(torch.full((8,), 0.3), torch.full((8,), 0.6))
-    assert loss.dtype == torch.float32
-    assert loss.item() == pytest.approx(adaptive_wing(0.3, 0.6), rel=1e-5)
-
-
 LANDMARKS = torch.tensor([[[60.0, 40.0], [80.0, 50.0], [45.5, 62.25], [100.0, 45.0]]])
 
 
@@ -103,10 +82,9 @@ def gaussians(height, width, sigma):
     )[None]
 
 
-@pytest.mark.parametrize("sigma", [5, 10])
-def test_a_heatmap_loss_is_0_for_the_gaussians_alone(sigma):
-    loss = HeatmapLoss(nn.MSELoss(), sigma)
-    perfect = gaussians(100, 150, sigma).float()
+def test_a_heatmap_loss_is_0_for_the_gaussians_alone():
+    loss = HeatmapLoss(nn.MSELoss(), sigma=5)
+    perfect = gaussians(100, 150, sigma=5).float()
     assert loss(perfect, LANDMARKS).item() < 1e-12
     # Its gradient leads there: the derivative of a mean of squares is twice the difference / N.
     heatmaps = torch.full_like(perfect, 0.3, requires_grad=True)
@@ -131,7 +109,8 @@ def test_heatmap_loss_of_empty_heatmaps(dtype):
 
 
 def test_heatmap_loss_takes_the_adaptive_wing():
-    # target 1 on the landmark's pixel alone, for which a prediction of 0.75 costs 2.75678
+    # Target 1 on the landmark's pixel alone, for which a prediction of 0.75 costs, by hand,
+    # 14 · ln(1 + 0.25^1.1) = 14 · ln(1.217638) = 2.75678; the mean is over all pixels.
     landmarks = torch.tensor([[[3.0, 2.0]] * 4])
     heatmaps = torch.zeros(1, 4, 5, 7)
     heatmaps[:, :, 2, 3] = 0.75

@@ -13,7 +13,8 @@ from common.images import LandmarkImages
 from tests.conftest import ellipse, table_of
 
 # Read as mathematics, the first would end the run after the predictions, the second vanish.
-NAMES = ["a$_$b.png", "$x$ \\alpha_HC.png"]
+NAMES = ["a$_$b.png", f"$x$ \\alpha{'b' * 30}{'c' * 30}.png"]
+SHOWN = [NAMES[0], f"$x$ \\alpha{'b' * 9}…{'c' * 16}.png"]  # long ones without their middle
 
 
 @pytest.fixture
@@ -56,8 +57,8 @@ def test_predictions(data, ground_truth, figures, tmp_path):
     plots.predictions(data, table, str(tmp_path / "a.png"))
     axes = figures[0].axes
     assert [axis.get_title() for axis in axes] == [
-        *(f"{NAMES[0]}: ground truth", "prediction", "overlay, mean error 5.0 px"),
-        *(f"{NAMES[1]}: ground truth", "prediction: TO BE REVIEWED", "overlay, mean error 5.0 px"),
+        *(f"{SHOWN[0]}: ground truth", "prediction", "overlay, mean error 5.0 px"),
+        *(f"{SHOWN[1]}: ground truth", "prediction: TO BE REVIEWED", "overlay, mean error 5.0 px"),
     ]
     # What is flagged for review has a red frame.
     frames = [{to_hex(spine.get_edgecolor()) for spine in axis.spines.values()} for axis in axes]
@@ -107,7 +108,7 @@ def test_audit(data, ground_truth, figures, tmp_path):
     plots.audit(audit, data, np.array([1, 0]), str(tmp_path / "a.png"))
     titles = [axis.get_title().split("\n")[0] for axis in figures[0].axes]
     assert titles[:3] == ["2 of 2 above 70", "2 of 2 below 0.2", "2 of 2 above 0.6"]
-    assert titles[3:5] == NAMES[::-1]
+    assert titles[3:5] == SHOWN[::-1]
 
 
 def test_one_epoch_has_its_curves(figures, tmp_path):

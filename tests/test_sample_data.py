@@ -19,20 +19,15 @@ def test_format_and_conventions(samples):
         assert image.dtype == np.uint8
 
 
-def test_the_two_diameters_are_the_axes_of_one_ellipse():
-    for seed in range(5):
-        _, (ofd_1, ofd_2, bpd_1, bpd_2) = sample_data.synthetic_head(np.random.default_rng(seed))
-        np.testing.assert_allclose(ofd_1 + ofd_2, bpd_1 + bpd_2)  # one centre
-        assert abs(np.dot(ofd_2 - ofd_1, bpd_2 - bpd_1)) < 1e-6  # at right angles
-        for x, y in (ofd_1, ofd_2, bpd_1, bpd_2):
-            assert 0 <= x < 800
-            assert 0 <= y < 540
-
-
-def test_the_skull_is_bright_at_the_upright_ends():
-    # They face the beam, so the echo is strongest there: brighter than the picture around it.
+def test_the_two_diameters_are_the_axes_of_one_ellipse_and_the_upright_ends_are_bright():
     for seed in range(5):
         image, landmarks = sample_data.synthetic_head(np.random.default_rng(seed))
+        ofd_1, ofd_2, bpd_1, bpd_2 = landmarks
+        np.testing.assert_allclose(ofd_1 + ofd_2, bpd_1 + bpd_2)  # one centre
+        assert abs(np.dot(ofd_2 - ofd_1, bpd_2 - bpd_1)) < 1e-6  # at right angles
+        assert (landmarks >= 0).all()
+        assert (landmarks < [800, 540]).all()
+        # They face the beam, so the echo is strongest there: brighter than the picture around it.
         for x, y in landmarks[:2].round().astype(int):
             patch = image[max(y - 4, 0) : y + 5, x - 4 : x + 5]
             assert patch.mean() > 1.5 * image.mean()

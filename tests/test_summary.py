@@ -3,11 +3,11 @@ import pandas as pd
 
 from common.ground_truth import LANDMARKS
 from common.summary import (
-    biometry_summary,
+    describe_biometry,
+    describe_errors,
+    describe_review,
     describe_splits,
     describe_test,
-    error_summary,
-    review_summary,
 )
 from tests.conftest import ellipse, table_of
 
@@ -25,19 +25,17 @@ def test_splits_are_described_in_two_or_three_lines():
         "Loaded 6 images",
         "Train: 2 | Val: 2 | Test: 2",
         "Audit: 4 of 6 annotations plausible, 1 of 2 in test; OFD shorter than BPD in 1; "
-        "subjects of training in 1 of 2 val and 1 of 2 test images",
+        "subjects of training (by image_name) in 1 of 2 val and 1 of 2 test images",
     ]
     assert describe_splits({"all": table}).splitlines() == [
         "Loaded 6 images",
         "Audit: 4 of 6 annotations plausible; OFD shorter than BPD in 1",
     ]
-    splits["train"] = splits["train"].replace("001_HC.png", "head.png")
-    assert describe_splits(splits).endswith("; OFD shorter than BPD in 1")
 
 
 def test_summary_of_known_errors():
     # Two images: 1, 3, 5, 7 and 11, 13, 15, 105. Mean 20, median 9; images 4 and 36 on average.
-    text = words(error_summary(np.array([[1.0, 3, 5, 7], [11, 13, 15, 105]])))
+    text = words(describe_errors(np.array([[1.0, 3, 5, 7], [11, 13, 15, 105]])))
     # population standard deviation, 95th percentile by linear interpolation, by hand
     for expected in (
         "8 landmarks on 2 images",
@@ -57,30 +55,30 @@ def test_summary_of_known_errors():
 
 
 def test_biometry_of_known_diameters(table):
-    three = pd.concat([table, table[1:]])
-    in_pixels = three.loc[:, ~table.columns.str.endswith("_mm")]
-    text = words(biometry_summary(in_pixels))
+    """OFD errs by −30, 0 and 0 px: a bias of −10, a sample standard deviation of √300."""
+    three = pd.concat([table, table[1:]])  # of which the first has a scale, 0.2 mm per px
+    spread = 1.96 * 300**0.5
+    text = words(describe_biometry(three))
     for expected in (
-        "OFD absolute error, px 10.00 ± 14.14 0.00",  # 30, 0 and 0
+        "OFD absolute error, px 10.00 ± 14.14 0.00",
         "BPD absolute error, px 0.00 ± 0.00 0.00",
+        "OFD absolute error, mm 6.00 ± 0.00 6.00 0.0% of 1 within 5 mm",
+        "BPD absolute error, mm 0.00 ± 0.00 0.00 100.0% of 1 within 5 mm",
+        # 15, 15, 90 and 90 px: 3, 3, 18 and 18 mm
+        "Landmark error, mm 10.50 ± 7.50 10.50 50.0% of 4 within 5 mm",
         "OFD normalised mean error 0.0417 ± 0.0589 0.0000",  # 15 / 120, 0 and 0
         "BPD normalised mean error 0.0000 ± 0.0000 0.0000",  # exchanged ends are no error
+        f"OFD bias, px -10.00 ({-10 - spread:.2f} to {-10 + spread:.2f})",
+        "BPD bias, px 0.00 (0.00 to 0.00)",
     ):
         assert expected in text
-    assert " mm" not in text
-
-
-def test_biometry_in_mm_is_of_the_images_with_a_scale(table):
-    text = words(biometry_summary(table))
-    assert "OFD absolute error, mm 6.00 ± 0.00 6.00 0.0% of 1 within 5 mm" in text
-    assert "BPD absolute error, mm 0.00 ± 0.00 0.00 100.0% of 1 within 5 mm" in text
-    # 15, 15, 90 and 90 px: 3, 3, 18 and 18 mm
-    assert "Landmark error, mm 10.50 ± 7.50 10.50 50.0% of 4 within 5 mm" in text
-    assert " mm" not in biometry_summary(table[1:])
+    assert "bias, mm" not in text  # one image with a scale has no standard deviation
+    assert " mm" not in describe_biometry(table[1:])
+    assert " mm" not in describe_biometry(three.loc[:, ~three.columns.str.endswith("_mm")])
 
 
 def test_review_of_known_errors(table):
-    lines = review_summary(table).splitlines()
+    lines = describe_review(table).splitlines()
     assert [" ".join(line.split()) for line in lines] == [
         "Review: 2 of 2 images flagged",
         "implausible prediction 1 images, with 0 of the 2 landmarks more than 20 px off",
@@ -88,11 +86,13 @@ def test_review_of_known_errors(table):
         "confidence below 0.7 1 images, with 2 of the 2 landmarks more than 20 px off",
         "together 2 images, with 2 of the 2 landmarks more than 20 px off",
         "Least confident first: 0.png, 1.png",
+        "Lowest --review_confidence that finds 80% of the 2 landmarks so far off on the 1 images "
+        "with a plausible annotation: 0.05",
     ]
     table[[f"{name}_error_px256" for name in LANDMARKS]] = 20.0
-    assert "off" not in review_summary(table)  # 20 px is not more than 20 px
+    assert "off" not in describe_review(table)  # 20 px is not more than 20 px
     table["review"] = False
-    assert "first" not in review_summary(table)
+    assert "first" not in describe_review(table)
 
 
 def test_the_images_to_review_come_in_the_order_of_need(table):
@@ -100,7 +100,7 @@ def test_the_images_to_review_come_in_the_order_of_need(table):
     many["image_name"] = [f"{i}.png" for i in range(30)]
     many["ofd_2_confidence"] = [0.2 if i == 7 else 0.3 for i in range(30)]
     many["bpd_1_confidence"] = [0.1 if i == 29 else 0.3 for i in range(30)]
-    text = words(review_summary(many))
+    text = words(describe_review(many))
     assert "first: 29.png, 7.png, 0.png, 1.png, " in text
     assert "17.png, 18.png, … and 10 more" in text
 
