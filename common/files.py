@@ -75,7 +75,9 @@ def check_outputs(args: Namespace) -> None:
         if not os.access(folder, os.W_OK):
             raise UserError(f"{path}: the folder {folder} cannot be written to")
         if Path(target).is_relative_to(images):
-            raise UserError(f"{path}: lies in the image folder, where nothing is written")
+            raise UserError(
+                f"{path}: lies in the image folder, where nothing is written: give a path elsewhere"
+            )
         if target in taken:
             raise UserError(f"{path}: {taken[target]} and {name} are the same file")
         taken[target] = name
