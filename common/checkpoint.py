@@ -210,7 +210,9 @@ def save_file(content: dict[str, Any], path: str) -> None:
     """torch.save by way of write_file."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    write_file(path, buffer.getbuffer())
+    # Let go of at once: held by the traceback of a full disk, it can crash Python as it ends.
+    with buffer.getbuffer() as view:
+        write_file(path, view)
 
 
 def _move_aside(*paths: str) -> None:

@@ -249,4 +249,4 @@ def _save(figure: Figure, path: str) -> None:
     """Write the figure in the format that the file's ending names; without one, PNG."""
     picture = io.BytesIO()
     figure.savefig(picture, dpi=DPI, format=os.path.splitext(path)[1][1:].lower() or "png")
-    write_file(path, picture.getbuffer())
+    write_file(path, picture.getvalue())
