@@ -97,9 +97,10 @@ def _fill(model: nn.Module, content: Any, path: str) -> None:
         content = content.get(name, content) if isinstance(content, dict) else None
     if not (content and all(map(torch.is_tensor, content.values()))):
         raise UserError(f"{path}: holds no state dict")
-    # A ResNet's head is not used here, so a file may have it or not.
-    weights = {str(key): value for key, value in content.items() if not str(key).startswith("fc.")}
+    weights = {str(key): value for key, value in content.items()}
     consume_prefix_in_state_dict_if_present(weights, "module.")  # of DataParallel
+    for key in ("fc.weight", "fc.bias"):  # a ResNet's head, which is not used here
+        weights.pop(key, None)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

@@ -28,11 +28,11 @@ def write_file(path: str, content: bytes | memoryview) -> None:
     temporary = target.with_name(f"{target.name[:40]}.{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as file:
+            if target.exists():  # before there is anything to read
+                shutil.copymode(target, temporary)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        if target.exists():
-            shutil.copymode(target, temporary)
         os.replace(temporary, target)
     except OSError as error:
         raise UserError(f"{path}: could not be written: {error.strerror}") from error

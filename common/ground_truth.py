@@ -34,7 +34,7 @@ IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".tif", ".tiff
 
 LEAVE_EMPTY = "where a landmark is not annotated, leave both cells empty"
 MAX_PROBLEMS_SHOWN = 20
-Problem = tuple[int, object]  # the row, from 0, and what is wrong with it: text, once shown
+Problem = tuple[int, object]  # the row, from 0, and what is wrong with it, text where it is shown
 
 
 def read_ground_truth(csv_path: str) -> pd.DataFrame:

@@ -71,7 +71,7 @@ def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
     lies further out.
     """
     folder, names = Path(image_folder), table[ground_truth.NAME_COLUMN].tolist()
-    ground_truth.list_folder(image_folder)  # what is wrong with it is not said of each image
+    ground_truth.list_folder(image_folder)  # named once, not with each image
 
     def load(name: str) -> tuple[np.ndarray, tuple[int, int], int] | UserError:
         try:
@@ -123,12 +123,12 @@ def read_image(folder: Path, name: str) -> tuple[np.ndarray, tuple[int, int], in
     """
     # A Mac writes "ä" as two characters, in names of files or in the ground truth.
     spellings = (name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))
-    paths = [folder / spelling for spelling in spellings if os.path.exists(folder / spelling)]
-    if not paths:
+    path = next((path for path in map(folder.joinpath, spellings) if os.path.exists(path)), None)
+    if path is None:
         raise MissingImage(folder, name)
     try:
         # The bytes go through NumPy because cv2.imread cannot open every path on Windows.
-        content = np.fromfile(paths[0], dtype=np.uint8)
+        content = np.fromfile(path, dtype=np.uint8)
         flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
         image = cv2.imdecode(content, flags)
     except OSError as error:

@@ -146,20 +146,19 @@ def describe_review(table: pd.DataFrame) -> str:
     for rule, rows in {**evaluation.review_rules(table), "together": flagged}.items():
         found = f", with {wrong[rows].sum()} {far_off}" if wrong.any() else ""
         lines.append(f"  {rule:<26}{rows.sum():5d} images{found}")
+    wrapper = textwrap.TextWrapper(78, "  ", "  ", break_long_words=False)
     if flagged.any():
         lowest = landmark_values(table[flagged], "confidence").min(axis=(1, 2))
         names = table.loc[flagged, NAME_COLUMN].iloc[lowest.argsort(kind="stable")].tolist()
         if (more := len(names) - MAX_NAMES_SHOWN) > 0:
             names[MAX_NAMES_SHOWN:] = [f"… and {more} more (the table names all)"]
-        text = f"Least confident first: {', '.join(names)}"
-        wrapper = textwrap.TextWrapper(78, "  ", "  ", break_long_words=False)
-        lines += wrapper.wrap(text)
+        lines += wrapper.wrap(f"Least confident first: {', '.join(names)}")
     if table["split"].iloc[0] == "val" and wrong.any():
         limit = evaluation.choose_review_confidence(table)
         plausible = table["annotation_plausible"].fillna(False).to_numpy(bool)
         text = f"finds {REVIEW_TARGET:.0%} of the {wrong[plausible].sum()} landmarks so far off"
-        lines.append(
-            f"  Lowest --review_confidence that {text} on the {plausible.sum()} images with a "
+        lines += wrapper.wrap(
+            f"Lowest --review_confidence that {text} on the {plausible.sum()} images with a "
             f"plausible annotation: {'none' if limit is None else f'{limit:g}'}"
         )
     return "\n".join(lines)

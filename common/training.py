@@ -130,7 +130,8 @@ def fit(
         for key, value in zip(HISTORY, (train_loss, val_loss, learning_rate)):
             history[key].append(value)
         seconds = time.monotonic() - epoch_started
-        if epoch == args.epochs or time.monotonic() - last_saved >= args.checkpoint_seconds:
+        is_due = epoch == args.epochs or time.monotonic() - last_saved >= args.checkpoint_seconds
+        if is_due and distributed.rank() == 0:
             save_run(parts, run, history)
             plots.training_curves(history, args.plot_save_path)
             last_saved = time.monotonic()

@@ -124,10 +124,10 @@ def resnet():
 def test_the_encoder_starts_from_a_file(tmp_path, resnet, weights):
     # The head is not used.
     state_dict = {k: v for k, v in resnet.state_dict().items() if not k.startswith("fc.")}
-    torch.save(state_dict, tmp_path / "encoder.pth")
-    loaded = load_resnet34(str(tmp_path / "encoder.pth")).state_dict()
-    for key, value in state_dict.items():
-        assert torch.equal(loaded[key], value)
+    for content in (state_dict, torch.nn.DataParallel(resnet).state_dict()):
+        torch.save(content, tmp_path / "encoder.pth")
+        loaded = load_resnet34(str(tmp_path / "encoder.pth")).state_dict()
+        assert_same(dict(loaded), state_dict)
     with pytest.raises(UserError, match="these weights belong to Hypotheses 1 and 2"):
         load_resnet34(str(weights[UNet]))
 

@@ -75,13 +75,16 @@ def test_a_tmp_file_of_the_users_survives(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_replaced_file_keeps_its_permissions(tmp_path):
+def test_a_replaced_file_keeps_its_permissions(tmp_path, monkeypatch):
+    """And nobody else may read the new content while it is written."""
+    target, modes = tmp_path / "file", []
+    monkeypatch.setattr(os, "fsync", lambda file: modes.append(os.fstat(file).st_mode & 0o777))
+    target.write_bytes(b"old")
     for mode in (0o600, 0o644):
-        target = tmp_path / f"{mode}"
-        target.write_bytes(b"old")
         target.chmod(mode)
         write_file(str(target), b"new")
-        assert target.stat().st_mode & 0o777 == mode
+        modes.append(target.stat().st_mode & 0o777)
+    assert modes == [0o600, 0o600, 0o644, 0o644]
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["to a file", "to no file yet"])

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import torch
 
-from common import evaluation, images, plots
 from common.augmentation import augment
 from common.evaluation import choose_review_confidence, errors_of, review_rules
 from common.ground_truth import LANDMARKS, landmark_values
@@ -56,12 +55,6 @@ def test_the_augmentation_moves_the_others_as_before():
         assert is_known.sum(dim=1).tolist() == [3, 3]
         assert is_known[:, :2].all()
         assert torch.equal(ours[is_known], moved[is_known])
-
-
-@pytest.fixture
-def small_images(monkeypatch):
-    for room in (images, evaluation, plots):
-        monkeypatch.setattr(room, "IMAGE_SIZE", 64)
 
 
 @pytest.fixture

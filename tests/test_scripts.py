@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from common import audit, evaluation, images, plots, sample_data
+from common import audit, evaluation, sample_data
 from common.augmentation import augment
 from common.biometry import normalised_errors
 from common.evaluation import Prediction
@@ -23,13 +23,6 @@ from common.ground_truth import landmark_values, read_ground_truth, split_ground
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 from common.models import ResNetUNet, UNet
 from tests.conftest import HYPOTHESES, ROOT, files_in, script
-
-
-@pytest.fixture
-def small_images(monkeypatch):
-    """64×64 px instead of 256×256: the U-Net's way through them is 16 times shorter."""
-    for room in (images, evaluation, plots):
-        monkeypatch.setattr(room, "IMAGE_SIZE", 64)
 
 
 def picture_size(path):

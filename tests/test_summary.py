@@ -86,8 +86,8 @@ def test_review_of_known_errors(table):
         "confidence below 0.7 1 images, with 2 of the 2 landmarks more than 20 px off",
         "together 2 images, with 2 of the 2 landmarks more than 20 px off",
         "Least confident first: 0.png, 1.png",
-        "Lowest --review_confidence that finds 80% of the 2 landmarks so far off on the 1 images "
-        "with a plausible annotation: 0.05",
+        "Lowest --review_confidence that finds 80% of the 2 landmarks so far off on",
+        "the 1 images with a plausible annotation: 0.05",
     ]
     table[[f"{name}_error_px256" for name in LANDMARKS]] = 20.0
     assert "off" not in describe_review(table)  # 20 px is not more than 20 px
