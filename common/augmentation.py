@@ -34,7 +34,8 @@ def augment(images: Tensor, landmarks: Tensor, generator: torch.Generator) -> tu
     have left the frame. What comes in from outside the frame is 0.
 
     The three geometric transforms are one: an output pixel q takes its value from the input at
-    flip(rotate(q + displacement(q))), so the image is interpolated once.
+    flip(rotate(q + displacement(q))), so the image is interpolated once. No tensor is made from
+    Python's numbers on the way: on a GPU that would wait for all the work before it.
     """
     batch, _, height, width = images.shape
 
@@ -70,17 +71,19 @@ def augment(images: Tensor, landmarks: Tensor, generator: torch.Generator) -> tu
     images = (images + NOISE_SIGMA * noise).clamp(0, 1) * inside
 
     # From input to output: the inverse of each, in the opposite order.
-    moved = torch.where(flip, _mirror(landmarks, width)[:, FLIPPED_ORDER], landmarks)
+    mirrored = _mirror(landmarks, width)
+    mirrored = torch.stack([mirrored[:, i] for i in FLIPPED_ORDER], dim=1)
+    moved = torch.where(flip, mirrored, landmarks)
     moved = _rotate(moved, -angle, height, width)
     return images, _undo_displacement(moved, displacement)
 
 
 def _rotate(points: Tensor, angle: Tensor, height: int, width: int) -> Tensor:
     """Turn points [B, N, 2] about the image centre by angle [B, 1, 1], in radians."""
-    center = points.new_tensor([(width - 1) / 2, (height - 1) / 2])
-    x, y = (points - center).split(1, dim=-1)
+    center_x, center_y = (width - 1) / 2, (height - 1) / 2
+    x, y = points[..., :1] - center_x, points[..., 1:] - center_y
     cos, sin = angle.cos(), angle.sin()
-    return center + torch.cat([cos * x - sin * y, sin * x + cos * y], dim=-1)
+    return torch.cat([center_x + (cos * x - sin * y), center_y + (sin * x + cos * y)], dim=-1)
 
 
 def _mirror(points: Tensor, width: int) -> Tensor:
@@ -90,7 +93,8 @@ def _mirror(points: Tensor, width: int) -> Tensor:
 
 def _to_grid(points: Tensor, height: int, width: int) -> Tensor:
     """(x, y) in pixels → the −1 … 1 of torch's grid_sample with align_corners=True."""
-    return points * (2 / points.new_tensor([width - 1, height - 1])) - 1
+    x, y = points.unbind(dim=-1)
+    return torch.stack([x * (2 / (width - 1)), y * (2 / (height - 1))], dim=-1) - 1
 
 
 def _smooth(field: Tensor) -> Tensor:

@@ -52,9 +52,10 @@ import pandas as pd
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.flop_counter import FlopCounterMode
 
 from common import cli, sample_data
-from common.augmentation import augment
+from common.augmentation import Augment, augment
 from common.devices import seed_everything, use_fast_memory_format
 from common.evaluation import predict
 from common.ground_truth import NAME_COLUMN, landmark_values, read_ground_truth, split_ground_truth
@@ -147,13 +148,17 @@ def start(network: type[nn.Module], device: torch.device, fp16: bool) -> tuple:
     return model, optimizer, torch.amp.GradScaler(device.type, enabled=fp16)
 
 
-def our_epoch(recipe: tuple, data: LandmarkImages, dtype: torch.dtype) -> Callable[[], object]:
+def our_epoch(
+    recipe: tuple, data: LandmarkImages, dtype: torch.dtype, augmentation: Augment | None = None
+) -> Callable[[], object]:
     """One epoch as the trainers do it, files apart."""
     network, criterion = recipe
     model, optimizer, scaler = start(network, data.images.device, dtype == torch.float16)
     use_fast_memory_format(model, dtype)
     loss = HeatmapLoss(criterion, SIGMA)
-    return lambda: train_one_epoch(model, loss, optimizer, scaler, data, BATCH, seed=0, dtype=dtype)
+    return lambda: train_one_epoch(
+        model, loss, optimizer, scaler, data, BATCH, 0, dtype, augmentation
+    )
 
 
 def plain_epoch(
@@ -268,27 +273,55 @@ def benchmark_growth(table: pd.DataFrame, folder: Path) -> None:
 
 
 def benchmark_cuda(table: pd.DataFrame, folder: Path, rounds: int) -> None:
-    device, fp16 = torch.device("cuda"), torch.float16
-    many = cycled(table, 497)
+    device, fp32, fp16 = torch.device("cuda"), torch.float32, torch.float16
+    many = cycled(table, 25 * BATCH)
     data = load_images(many, str(folder)).to(device)
     published = plain_epoch(H3, plain_loader(many, folder), device, fp16)
     ours, plain = medians(rounds, our_epoch(H3, data, fp16), published)
-    rate_row("H3 training, CUDA, fp16", len(data), ours, plain, at_least=5)
+    rate_row("H3 training, CUDA, fp16", len(data), ours, plain, at_least=10)
 
     # Beside the same steps on one batch that is ready on the device.
-    whole = data[: len(data) // BATCH * BATCH]
     images, landmarks = data.batch(slice(0, BATCH))
     heatmaps = gaussian_heatmaps(landmarks, (IMAGE_SIZE, IMAGE_SIZE), SIGMA)
-    ready = [(images, heatmaps)] * (len(whole) // BATCH)
-    epoch = our_epoch(H3, whole, fp16)
-    ours, bare = medians(rounds, epoch, plain_epoch(H3, ready, device, fp16, bare=True))
-    cost_row("H3 epoch over bare steps", len(whole), ours, bare, at_most=1.05)
+    ready = [(images, heatmaps)] * (len(data) // BATCH)
+    for name, recipe, dtype, augmentation in (
+        ("H1, float32", H1, fp32, None),
+        ("H1, fp16", H1, fp16, None),
+        ("H2, float32", H1, fp32, augment),
+        ("H2, fp16", H1, fp16, augment),
+        ("H3, fp16", H3, fp16, None),
+        ("H3 --augment, fp16", H3, fp16, augment),
+    ):
+        epoch = our_epoch(recipe, data, dtype, augmentation)
+        ours, bare = medians(rounds, epoch, plain_epoch(recipe, ready, device, dtype, bare=True))
+        rate_row(f"{name}, beside bare steps", len(data), ours, bare, at_least=0.95)
+        if name == "H1, float32":
+            share_of_peak(recipe, images, heatmaps, bare / len(data))
+    epoch = our_epoch(H3, data, fp16)
+    (ours,) = medians(rounds, epoch)
     torch.use_deterministic_algorithms(False)
     (free,) = medians(rounds, epoch)
     torch.use_deterministic_algorithms(True)
-    cost_row("H3 epoch over not deterministic", len(whole), ours, free, at_most=1.1)
+    cost_row("H3 epoch over not deterministic", len(data), ours, free, at_most=1.1)
     benchmark_augmentation(data, 0.10, rounds)
     benchmark_tester(table, folder, device, 63, rounds)
+
+
+def share_of_peak(
+    recipe: tuple, images: torch.Tensor, heatmaps: torch.Tensor, seconds_per_image: float
+) -> None:
+    """How many operations a second a training step does, beside the largest a card gives: a matrix
+    product in the same precision."""
+    network, criterion = recipe
+    model = network().to(images.device)
+    with FlopCounterMode(display=False) as counter:
+        criterion(model(images), heatmaps).backward()
+    matrix = torch.rand(8192, 8192, device=images.device)
+    (seconds,) = medians(3, lambda: matrix @ matrix)
+    ours = counter.get_total_flops() / len(images) / seconds_per_image / 1e12
+    peak = 2 * 8192**3 / seconds / 1e12
+    rates = [f"{rate:.1f} TF/s" for rate in (ours, peak)]
+    row("  operations (plain: a product's)", len(images), *rates, f"{ours / peak:.2f} x")
 
 
 def benchmark_processes(table: pd.DataFrame, folder: Path, temporary: str) -> None:
