@@ -26,7 +26,8 @@ def main(argv=None):
     cli.add_picture(parser, "--augmentation_save_path", 2, "augmentation_examples", shows)
     args = parser.parse_args(argv)
     train_set, val_set = training.prepare(args)
-    if not (args.resume and os.path.exists(args.augmentation_save_path)):  # drawn by that run
+    # A run that is resumed has drawn it already.
+    if not (args.resume and os.path.exists(args.augmentation_save_path)):
         plots.augmentation_examples(train_set, augment, args.seed, args.augmentation_save_path)
 
     model = UNet()

@@ -4,9 +4,9 @@ import torch
 
 from common import cli, training
 from common.augmentation import augment
-from common.checkpoint import load_resnet34
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 from common.models import ResNetUNet
+from common.weights import load_resnet34
 
 
 @cli.reports_errors(resumable=True)
@@ -37,7 +37,8 @@ def main(argv=None):
     args = parser.parse_args(argv)
     train_set, val_set = training.prepare(args)
 
-    model = ResNetUNet(load_resnet34(args.encoder_weights))
+    encoder = load_resnet34("none" if args.initial_weights else args.encoder_weights)
+    model = ResNetUNet(encoder)
     loss = HeatmapLoss(AdaptiveWingLoss(omega=14, theta=0.5, epsilon=1, alpha=2.1), sigma=10)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=args.weight_decay)
     scheduler = training.warmup_cosine(optimizer, args.epochs, args.warmup_epochs, min_lr=1e-6)

@@ -21,7 +21,7 @@ WORST_SHOWN = 9
 
 
 def audit_table(table: pd.DataFrame, splits: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """measure_axes with `image_name`, `split` and, where it is known, `subject` before it."""
+    """Return measure_axes with `image_name`, `split` and, where known, `subject` before it."""
     columns = {NAME_COLUMN: table[NAME_COLUMN]}
     if "test" in splits:
         columns["split"] = pd.concat([pd.Series(name, s.index) for name, s in splits.items()])
@@ -31,45 +31,45 @@ def audit_table(table: pd.DataFrame, splits: dict[str, pd.DataFrame]) -> pd.Data
     return pd.DataFrame(columns).join(measure_axes(landmark_values(table, "x", "y"), table.index))
 
 
-def implausibility(audit: pd.DataFrame) -> pd.Series:
-    """The sum over the three limits of 0 within, rising towards 1 far beyond. NaN where a landmark
-    is not annotated."""
-    total = 0.0
+def implausibility(measures: pd.DataFrame) -> pd.Series:
+    """Rate how far the measures of an audit_table lie beyond their limits: each adds 0 within its
+    limit, and more, up to 1, the farther beyond. NaN where a landmark is not annotated."""
+    total = pd.Series(0.0, measures.index)
     for measure, (side, limit) in LIMITS.items():
-        share = audit[measure] / limit if side == "above" else limit / audit[measure]
+        share = measures[measure] / limit if side == "above" else limit / measures[measure]
         total += (1 - share).clip(lower=0)
     return total
 
 
 def describe_audit(
-    audit: pd.DataFrame, table: pd.DataFrame, splits: dict[str, pd.DataFrame]
+    measures: pd.DataFrame, table: pd.DataFrame, splits: dict[str, pd.DataFrame]
 ) -> str:
-    """What an audit_table of a ground truth finds, as lines to print. The counts are of the images
-    with all four landmarks."""
-    known = audit["plausible"].notna()
-    plausible = audit["plausible"][known]
+    """Say what an audit_table of a ground truth finds. The counts are of the images with all four
+    landmarks."""
+    known = measures["plausible"].notna()
+    plausible = measures["plausible"][known]
     ofd_1, ofd_2, bpd_1, bpd_2 = landmark_values(table[known], "x", "y").transpose(1, 0, 2)
 
-    def line(label: str, rows: np.ndarray | pd.Series) -> str:
-        share = f" ({rows.mean():.1%})" if len(rows) else ""
-        return f"{label:<38}{rows.sum():5d} of {len(rows)}{share}"
+    def line(label: str, is_so: np.ndarray | pd.Series) -> str:
+        share = f" ({is_so.mean():.1%})" if len(is_so) else ""
+        return f"{label:<38}{is_so.sum():5d} of {len(is_so)}{share}"
 
     lines = [describe_splits(splits), "", line("Plausible annotations", plausible)]
     for measure, (side, limit) in LIMITS.items():
-        passed = is_within(measure, audit[measure][known])
+        passed = is_within(measure, measures[measure][known])
         lines.append(line(f"  {measure.replace('_', ' ')} {side} {limit:g}", passed))
-    if "split" in audit:
-        of_split = audit["split"][known]
+    if "split" in measures:
+        of_split = measures["split"][known]
         lines += [line(f"  in {name}", plausible[of_split == name]) for name in splits]
     lines += [
-        line("OFD shorter than BPD", (audit["ofd_px"] < audit["bpd_px"])[known]),
+        line("OFD shorter than BPD", (measures["ofd_px"] < measures["bpd_px"])[known]),
         line("OFD-1 is the upper end", ofd_1[:, 1] < ofd_2[:, 1]),
         line("OFD-1 is the left end", ofd_1[:, 0] < ofd_2[:, 0]),
         line("BPD-1 is the upper end", bpd_1[:, 1] < bpd_2[:, 1]),
         line("BPD-1 is the left end", bpd_1[:, 0] < bpd_2[:, 0]),
     ]
-    if "subject" in audit:
-        subjects = audit["subject"][audit["subject"] != ""]
+    if "subject" in measures:
+        subjects = measures["subject"][measures["subject"] != ""]
         lines.append(f"{'Subjects':<38}{subjects.nunique():5d}")
         for name, seen in ground_truth.subjects_in_training(splits).items():
             lines.append(line(f"  {name} images of training's subjects", seen))
@@ -94,17 +94,17 @@ def main(argv: list[str] | None = None) -> None:
     splits = {"all": table}
     if len(table) >= ground_truth.MIN_ROWS:
         splits = ground_truth.split_ground_truth(table)
-    audit = audit_table(table, splits)
-    print(describe_audit(audit, table, splits))
+    measures = audit_table(table, splits)
+    print(describe_audit(measures, table, splits))
     if args.csv_save_path:
-        write_table(audit, args.csv_save_path)
+        write_table(measures, args.csv_save_path)
         print(f"\nTable:   {args.csv_save_path}")
-    if args.plot_save_path and audit["plausible"].isna().all():
+    if args.plot_save_path and measures["plausible"].isna().all():
         print("Picture: not drawn, as no image has all four landmarks")
     elif args.plot_save_path:
-        beyond = implausibility(audit).sort_values(ascending=False, kind="stable")
+        beyond = implausibility(measures).sort_values(ascending=False, kind="stable")
         worst = beyond.index[beyond > 0][:WORST_SHOWN]
-        plots.audit(audit, data, worst, args.plot_save_path)
+        plots.audit_picture(measures, data, worst, args.plot_save_path)
         print(f"Picture: {args.plot_save_path}")
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 import pandas as pd
+
+Values = TypeVar("Values", pd.Series, np.ndarray)
 
 DIAMETERS = ("ofd", "bpd")  # as in the names of columns
 
@@ -18,8 +22,8 @@ LIMITS = {
 }
 
 
-def is_within(measure: str, values: pd.Series) -> pd.Series:
-    """Whether values of one of the three measures are on the plausible side of its limit."""
+def is_within(measure: str, values: Values) -> Values:
+    """Return whether values of one of the three measures are on the plausible side of its limit."""
     side, limit = LIMITS[measure]
     return values > limit if side == "above" else values < limit
 
@@ -30,20 +34,20 @@ def diameters(landmarks: np.ndarray) -> np.ndarray:
     return np.linalg.norm(ends[:, :, 1] - ends[:, :, 0], axis=-1)
 
 
-def normalised_errors(predicted: np.ndarray, ground_truth: np.ndarray) -> np.ndarray:
-    """For each diameter, the mean distance of its two ends over its length in the ground truth.
+def normalised_errors(predicted: np.ndarray, annotated: np.ndarray) -> np.ndarray:
+    """For each diameter, the mean distance of its two ends over its annotated length.
 
-    predicted, ground_truth: [N, 4, 2] in pixels of the original image. Returns [N, 2] for
+    predicted, annotated: [N, 4, 2] in pixels of the original image. Returns [N, 2] for
     (OFD, BPD). Which end is called 1 is a convention, so of the two ways to pair the ends the
     better one counts, as in the public multi-centre fetal biometry benchmark (Di Vece et al.
     2025). NaN where the length is 0.
     """
-    ours, theirs = predicted.reshape(-1, 2, 2, 2), ground_truth.reshape(-1, 2, 2, 2)
+    ours, theirs = predicted.reshape(-1, 2, 2, 2), annotated.reshape(-1, 2, 2, 2)
     distances = [
         np.linalg.norm(ours - paired, axis=-1).mean(axis=-1)
         for paired in (theirs, theirs[:, :, ::-1])
     ]
-    lengths = diameters(ground_truth)
+    lengths = diameters(annotated)
     return np.minimum(*distances) / np.where(lengths > 0, lengths, np.nan)
 
 

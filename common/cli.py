@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import sys
+from argparse import SUPPRESS
 from collections.abc import Iterator
 from typing import Any, Callable, NoReturn
 
@@ -34,8 +35,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def trainer_parser(description: str, *, hypothesis: int, **recipe: Any) -> Parser:
-    """The arguments that every trainer takes. recipe: the defaults of model_save_path, batch_size,
-    epochs, lr and precision."""
+    """Return a parser of the arguments that every trainer takes. recipe: the defaults of
+    model_save_path, batch_size, epochs, lr and precision."""
     parser = Parser(description)
     add_data_arguments(parser)
     add = parser.add_argument
@@ -45,6 +46,8 @@ def trainer_parser(description: str, *, hypothesis: int, **recipe: Any) -> Parse
     add("--epochs", type=whole_number(1), help="passes over the training images")
     add("--lr", type=number(1e-30), help="learning rate")
     add("--seed", type=whole_number(0), default=42, help="random seed (the split has its own)")
+    meaning = "weights of this network to start from: a model file or a checkpoint"
+    add("--initial_weights", metavar="PATH", help=meaning)
     meaning = "of the training; auto is fp16 on CUDA and fp32 elsewhere"
     add("--precision", choices=PRECISIONS, help=meaning)
     add("--resume", action="store_true", help="resume from the checkpoint beside the model")
@@ -57,13 +60,13 @@ def trainer_parser(description: str, *, hypothesis: int, **recipe: Any) -> Parse
 
 
 def tester_parser(description: str, *, hypothesis: int, review_confidence: float) -> Parser:
-    """The arguments that every tester takes."""
+    """Return a parser of the arguments that every tester takes."""
     parser = Parser(description)
     parser.set_defaults(hypothesis=hypothesis)
     add_data_arguments(parser, csv_is_optional=True)
     add = parser.add_argument
     meaning = "weights to test; of several files, the heatmaps are averaged"
-    add("--model_path", required=True, default=argparse.SUPPRESS, nargs="+", help=meaning)
+    add("--model_path", required=True, default=SUPPRESS, nargs="+", help=meaning)
     name = "predictions_visualization"
     add_picture(parser, "--pred_save_path", hypothesis, name, "six predictions")
     add_picture(parser, "--error_save_path", hypothesis, "error_distribution", "the pixel errors")
@@ -79,18 +82,19 @@ def tester_parser(description: str, *, hypothesis: int, review_confidence: float
 
 
 def add_data_arguments(parser: Parser, csv_is_optional: bool = False) -> None:
-    """Where the ground truth and the images are."""
-    add, required = parser.add_argument, {"required": True, "default": argparse.SUPPRESS}
+    """Add where the ground truth and the images are."""
+    add = parser.add_argument
     meaning = "the ground truth: a name and eight coordinates per image"
     if csv_is_optional:
         add("--csv_path", help=f"{meaning}; without it, all images of the folder are predicted")
     else:
-        add("--csv_path", help=meaning, **required)
-    add("--image_folder_path", help="the folder that holds the images", **required)
+        add("--csv_path", required=True, default=SUPPRESS, help=meaning)
+    meaning = "the folder that holds the images"
+    add("--image_folder_path", required=True, default=SUPPRESS, help=meaning)
 
 
 def add_shared_arguments(parser: Parser) -> None:
-    """How the data are split, and on what device to compute."""
+    """Add how the data are split, and on what device to compute."""
     add = parser.add_argument
     meaning = "subject: no subject is in two splits; use the same to train and to test"
     add("--split_by", choices=("image", "subject"), default="image", help=meaning)
@@ -99,14 +103,14 @@ def add_shared_arguments(parser: Parser) -> None:
 
 
 def add_picture(parser: Parser, option: str, hypothesis: int, name: str, shows: str) -> None:
-    """An option for a picture that is always drawn, named after the hypothesis by default."""
+    """Add an option for a picture, named after the hypothesis by default."""
     default = f"hypothesis_{hypothesis}_{name}.png"
     kind = ending_in(*PICTURES)
     parser.add_argument(option, type=kind, default=default, help=f"picture of {shows}")
 
 
 def ending_in(*endings: str) -> Callable[[str], str]:
-    """An argparse type: a path with one of these endings."""
+    """Return an argparse type: a path with one of these endings."""
 
     def parse(text: str) -> str:
         if os.path.splitext(text)[1].lower() not in endings:
@@ -118,7 +122,7 @@ def ending_in(*endings: str) -> Callable[[str], str]:
 
 
 def whole_number(at_least: int) -> Callable[[str], int]:
-    """An argparse type."""
+    """Return an argparse type: a whole number that is not less than this."""
 
     def parse(text: str) -> int:
         if not text.isdecimal() or not at_least <= float(text) <= MAX_NUMBER:
@@ -130,7 +134,7 @@ def whole_number(at_least: int) -> Callable[[str], int]:
 
 
 def number(at_least: float, at_most: float = MAX_NUMBER) -> Callable[[str], float]:
-    """An argparse type."""
+    """Return an argparse type: a number between these two."""
 
     def number(text: str) -> float:  # argparse names it where float raises ValueError
         if not at_least <= float(text) <= at_most:
@@ -150,7 +154,8 @@ def reports_errors(*, resumable: bool = False) -> Iterator[None]:
     has left (`| head`) ends the script quietly with status 1. Only rank 0 of several processes
     prints, and a script that is not resumable refuses them.
     """
-    os.environ["MPLBACKEND"] = "agg"  # no window is opened, whatever a notebook hands down
+    # A notebook names a backend of its own, without which matplotlib cannot be imported here.
+    os.environ["MPLBACKEND"] = "agg"
     if sys.stderr is None:  # closed by 2>&-; tqdm needs one
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):

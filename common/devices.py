@@ -5,16 +5,15 @@ import random
 
 import numpy as np
 import torch
-from torch import nn
 
 from common import UserError
 
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 
 
-def seed_everything(seed: int) -> None:
-    """Seed torch, NumPy and Python, and hold torch and cuDNN to repeatable algorithms (report,
-    "Reproducibility")."""
+def make_repeatable(seed: int) -> None:
+    """Seed torch, NumPy and Python, hold torch and cuDNN to deterministic algorithms (report,
+    "Reproducibility"), and switch TF32 off."""
     # cuBLAS reads this at its first use, and without it torch refuses matrix products there.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
@@ -33,7 +32,7 @@ def seed_everything(seed: int) -> None:
 
 
 def select_device(name: str) -> torch.device:
-    """auto, cpu or cuda → the device, which is also printed. Raises UserError without CUDA."""
+    """Return and print the device that auto, cpu or cuda means. Raises UserError without CUDA."""
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: there is no CUDA device here; use --device cpu or auto")
     if name == "auto":
@@ -44,18 +43,7 @@ def select_device(name: str) -> torch.device:
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """What a precision means on a device: auto is FP16 on CUDA and float32 elsewhere."""
+    """Return the type of a precision on a device: auto is FP16 on CUDA and float32 elsewhere."""
     if precision == "auto":
         precision = "fp16" if device.type == "cuda" else "fp32"
     return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
-
-
-def use_fast_memory_format(model: nn.Module, dtype: torch.dtype) -> None:
-    """Lay the channels last in memory where the precision is reduced.
-
-    It is faster in float32 too. But on a CPU, PyTorch's batch normalisation then errs by 2e-4
-    where it otherwise errs by 1e-6 (measured on [8, 64, 256, 256]), and a float32 run is to give
-    the numbers of the published way.
-    """
-    if dtype != torch.float32:
-        model.to(memory_format=torch.channels_last)

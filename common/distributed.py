@@ -18,6 +18,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def world_size() -> int:
+    """Return the number of processes. It is read from torchrun's environment, since it is needed
+    before the processes have joined (to print) and after they have parted (to write)."""
     return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
@@ -27,8 +29,8 @@ def rank() -> int:
 
 @contextlib.contextmanager
 def only_rank_0_prints() -> Iterator[None]:
-    """An error of another rank is printed five seconds later: by then torchrun has ended it if
-    rank 0 met the same."""
+    """Silence every process but rank 0. The error that ends another one is printed five seconds
+    later: if rank 0 met the same, torchrun has ended the process by then."""
     if rank() > 0:
         sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
@@ -41,7 +43,7 @@ def only_rank_0_prints() -> Iterator[None]:
 
 
 def init_process_group(device: torch.device) -> torch.device:
-    """Join the other processes, if there are any; returns the device of this one."""
+    """Join the other processes, if there are any, and return the device of this one."""
     if world_size() > 1:
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -51,8 +53,9 @@ def init_process_group(device: torch.device) -> torch.device:
 
 
 def data_parallel(model: nn.Module) -> nn.Module:
-    """The model with gradients that are averaged over the processes. On CUDA its batch
-    normalisation sees the whole batch; on a CPU, where PyTorch has no such layer, each process
+    """Return the model with gradients that are averaged over the processes. On CUDA its batch
+    normalisation sees the whole batch (and, where a last batch has fewer images than there are
+    processes, some twice: see shard); on a CPU, where PyTorch has no such layer, each process
     normalises its share, and the running statistics are those of rank 0."""
     if world_size() == 1:
         return model
@@ -62,16 +65,17 @@ def data_parallel(model: nn.Module) -> nn.Module:
 
 
 def shard(images: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor, float]:
-    """This process's share of a batch and its weight: the loss of the whole batch is the mean over
-    the processes of weight × loss. Where no image is left, one is repeated with weight 0."""
+    """Return this process's share of a batch and its weight: the loss of the whole batch is the
+    mean over the processes of weight × loss. Where no image is left, one is repeated with weight
+    0."""
     own = torch.arange(len(images)).tensor_split(world_size())[rank()]
     weight = len(own) * world_size() / len(images)
-    rows = slice(own[0], own[-1] + 1) if len(own) else slice(0, 1)
-    return images[rows], landmarks[rows], weight
+    indices = slice(own[0], own[-1] + 1) if len(own) else slice(0, 1)
+    return images[indices], landmarks[indices], weight
 
 
 def mean(values: Tensor) -> Tensor:
-    """The mean of a tensor over the processes, the same in each."""
+    """Return the mean of a tensor over the processes, the same in each."""
     if world_size() > 1:
         dist.all_reduce(values)
         values /= world_size()
@@ -82,7 +86,7 @@ def mean(values: Tensor) -> Tensor:
 
 
 def broadcast(value: Any) -> Any:
-    """The value that rank 0 has, in every process."""
+    """Return, in every process, the value that rank 0 has."""
     box = [value]
     if world_size() > 1:
         dist.broadcast_object_list(box)

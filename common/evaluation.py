@@ -1,4 +1,4 @@
-"""Predictions, their pixel errors, and the table that holds all of it. Numbers only."""
+"""Predictions, their pixel errors, and the table that holds all of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from common import UserError
 from common.biometry import DIAMETERS, diameters, measure_axes
 from common.ground_truth import LANDMARKS, NAME_COLUMN, RATE_COLUMN, landmark_values
 from common.heatmaps import argmax_landmarks, confidence
-from common.images import IMAGE_SIZE, LandmarkImages
+from common.images import LandmarkImages
 
 # Upper ends of the report's first three bands, in px of the 256×256 image ("Performance
 # Distribution"); the fourth is open.
@@ -71,14 +71,21 @@ def predict(models: Sequence[nn.Module], data: LandmarkImages, batch_size: int) 
     return Prediction(*(torch.cat(parts).cpu() for parts in zip(*batches)))
 
 
-def pixel_errors(predicted: Tensor, ground_truth: Tensor) -> np.ndarray:
+def pixel_errors(predicted: Tensor, annotated: Tensor) -> np.ndarray:
     """Euclidean distances in pixels: two tensors [N, 4, 2] on the CPU → array [N, 4], NaN where a
     landmark is NaN."""
-    return torch.linalg.vector_norm(predicted - ground_truth, dim=-1).numpy()
+    return torch.linalg.vector_norm(predicted - annotated, dim=-1).numpy()
+
+
+def count_excellent(heatmaps: Tensor, landmarks: Tensor) -> Tensor:
+    """Count the landmarks that are found within 10 px, the report's first band: heatmaps
+    [B, 4, H, W] and landmarks [B, 4, 2] → float32 scalar. One that is NaN does not count."""
+    errors = (argmax_landmarks(heatmaps) - landmarks).norm(dim=-1)
+    return (errors <= BANDS[0]).sum(dtype=torch.float32)
 
 
 def prediction_table(
-    ground_truth: pd.DataFrame,
+    table: pd.DataFrame,
     data: LandmarkImages,
     prediction: Prediction,
     split: str,
@@ -87,8 +94,8 @@ def prediction_table(
 ) -> pd.DataFrame:
     """Everything that is known of each image after a test, one row per image; the rest is NaN.
 
-    ground_truth: the rows that `data` was loaded from. split, model_sha256 and review_confidence
-    are put into every row.
+    table: the rows of the ground truth that `data` was loaded from. split, model_sha256 and
+    review_confidence are put into every row.
     Columns: `image_name`, `split`, `annotation_plausible` and `prediction_plausible` (by the
     audit's rule), `review` (whether to look at the image again), `review_confidence`,
     `model_sha256`; for each landmark L, `L_x`, `L_y`, `L_pred_x`, `L_pred_y` in px of the original
@@ -96,10 +103,10 @@ def prediction_table(
     each diameter D, `D_px` and `D_pred_px`; and with `px_to_mm_rate` in the ground truth
     `L_error_mm`, `D_mm`, `D_pred_mm`.
     """
-    annotated = landmark_values(ground_truth, "x", "y")
-    found = prediction.landmarks.numpy().astype(np.float64) * data.sizes[:, None, :] / IMAGE_SIZE
+    annotated = landmark_values(table, "x", "y")
+    found = data.to_original(prediction.landmarks.numpy().astype(np.float64))
     columns = {
-        NAME_COLUMN: ground_truth[NAME_COLUMN].to_numpy(),
+        NAME_COLUMN: table[NAME_COLUMN].to_numpy(),
         "split": split,
         "annotation_plausible": measure_axes(annotated)["plausible"].array,
         "prediction_plausible": measure_axes(found)["plausible"].to_numpy(bool),
@@ -117,8 +124,8 @@ def prediction_table(
         "spread_px256": prediction.spreads.numpy(),
     }
     lengths = {"px": diameters(annotated), "pred_px": diameters(found)}
-    if RATE_COLUMN in ground_truth:
-        rate = ground_truth[[RATE_COLUMN]].to_numpy()
+    if RATE_COLUMN in table:
+        rate = table[[RATE_COLUMN]].to_numpy()
         by_landmark["error_mm"] = rate * by_landmark["error_px"]
         lengths |= {"mm": rate * lengths["px"], "pred_mm": rate * lengths["pred_px"]}
     for i, landmark in enumerate(LANDMARKS):
@@ -126,10 +133,10 @@ def prediction_table(
             columns[f"{landmark}_{name}"] = values[:, i].astype(np.float64)
     for i, diameter in enumerate(DIAMETERS):
         columns |= {f"{diameter}_{name}": values[:, i] for name, values in lengths.items()}
-    table = pd.DataFrame(columns)
-    flagged = np.any(list(review_rules(table).values()), axis=0)
-    table.insert(table.columns.get_loc("review_confidence"), "review", flagged)
-    return table
+    predictions = pd.DataFrame(columns)
+    flagged = np.any(list(review_rules(predictions).values()), axis=0)
+    predictions.insert(predictions.columns.get_loc("review_confidence"), "review", flagged)
+    return predictions
 
 
 def review_rules(table: pd.DataFrame) -> dict[str, np.ndarray]:

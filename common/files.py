@@ -46,15 +46,15 @@ def write_table(table: pd.DataFrame, path: str) -> None:
     write_file(path, table.to_csv(index=False, lineterminator="\n").encode())
 
 
-def check_outputs(args: Namespace) -> None:
+def check_outputs(args: Namespace, **more: str) -> None:
     """Raise UserError for an output that could not be written when the work is done, that lies in
     the image folder, or that is an input, another output, or no regular file.
 
-    An output is an argument whose name ends in `_save_path`; every other one that names a file is
-    an input.
+    args, more: an argument whose name ends in `_save_path` is an output; every other one that
+    names a file is an input.
     """
     outputs, taken = {}, {}
-    for name, value in vars(args).items():
+    for name, value in {**vars(args), **more}.items():
         for path in value if isinstance(value, list) else [value]:
             if path == "":
                 raise UserError(f"--{name}: is empty")

@@ -34,7 +34,7 @@ IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".tif", ".tiff
 
 LEAVE_EMPTY = "where a landmark is not annotated, leave both cells empty"
 MAX_PROBLEMS_SHOWN = 20
-Problem = tuple[int, object]  # the row, from 0, and what is wrong with it, text where it is shown
+Problem = tuple[int, str]  # the row, from 0, and what is wrong with it
 
 
 def read_ground_truth(csv_path: str) -> pd.DataFrame:
@@ -111,11 +111,14 @@ def find_subjects(table: pd.DataFrame) -> pd.Series | None:
     return None if subjects.isna().any() else subjects
 
 
-def split_ground_truth(table: pd.DataFrame, split_by: str = "image") -> dict[str, pd.DataFrame]:
+def split_ground_truth(
+    table: pd.DataFrame, split_by: str = "image", source: str = "the ground truth"
+) -> dict[str, pd.DataFrame]:
     """Split the rows 80/10/10 into `train`, `val` and `test`, alike for every script and seed.
 
     622 rows give 497/62/63 (report, "Data Split Methodology"). The rows keep their index.
     split_by: "image", or "subject": 80/10/10 of the subjects, each with all images in one split.
+    source: what errors name, the path of the table.
     Raises UserError when there are too few rows or subjects, or the subjects are not known.
     """
     # Not above: scikit-learn takes a second to import, and --help needs none of it.
@@ -130,16 +133,19 @@ def split_ground_truth(table: pd.DataFrame, split_by: str = "image") -> dict[str
                 "filled in, and not all names are like 010_HC.png or 010_2HC.png"
             )
         empty = np.flatnonzero(subjects == "").tolist()
-        raise_problems("--split_by subject", [(row, f"no {SUBJECT_COLUMN}") for row in empty])
+        raise_problems(source, [(row, f"no {SUBJECT_COLUMN}") for row in empty])
     if subjects.nunique() < MIN_ROWS:
         number = f"{subjects.nunique()} {'rows' if split_by == 'image' else 'subjects'}"
-        raise UserError(f"{number} in the ground truth: the split needs at least {MIN_ROWS}")
+        raise UserError(
+            f"{source}: {number}, and the split needs at least {MIN_ROWS}; a tester takes any "
+            "number with --split all"
+        )
 
-    def cut(rows: pd.DataFrame, test_size: float) -> list[pd.DataFrame]:
+    def cut(some: pd.DataFrame, test_size: float) -> list[pd.DataFrame]:
         if split_by == "image":
-            return train_test_split(rows, test_size=test_size, random_state=SPLIT_SEED)
+            return train_test_split(some, test_size=test_size, random_state=SPLIT_SEED)
         splitter = GroupShuffleSplit(n_splits=1, test_size=test_size, random_state=SPLIT_SEED)
-        return [rows.iloc[i] for i in next(splitter.split(rows, groups=subjects[rows.index]))]
+        return [some.iloc[i] for i in next(splitter.split(some, groups=subjects[some.index]))]
 
     train, held_out = cut(table, 0.2)
     val, test = cut(held_out, 0.5)

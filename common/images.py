@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import glob
+import contextlib
 import hashlib
 import os
+import stat
 import unicodedata
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -40,18 +43,35 @@ class LandmarkImages:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, rows: slice) -> LandmarkImages:
-        parts = (self.names, self.images, self.landmarks, self.sizes)
-        return LandmarkImages(*(part[rows] for part in parts))
+    def __getitem__(self, indices: slice) -> LandmarkImages:
+        images, landmarks = self.images[indices], self.landmarks[indices]
+        return LandmarkImages(self.names[indices], images, landmarks, self.sizes[indices])
 
     def to(self, device: torch.device) -> LandmarkImages:
         images, landmarks = self.images.to(device), self.landmarks.to(device)
         return LandmarkImages(self.names, images, landmarks, self.sizes)
 
-    def batch(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """Images as float32 [B, 3, 256, 256] in [0, 1] and landmarks [B, 4, 2] of some rows."""
-        images = self.images[rows].float().div_(255)
-        return images.expand(-1, 3, -1, -1), self.landmarks[rows]
+    def batch(self, indices: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Return some images, float32 [B, 3, 256, 256] in [0, 1], and their landmarks [B, 4, 2]."""
+        images = self.images[indices].float().div_(255)
+        return images.expand(-1, 3, -1, -1), self.landmarks[indices]
+
+    def annotated_shares(self) -> Tensor:
+        """Return the share of each image's four landmarks that is annotated: float32 [N]."""
+        return torch.isfinite(self.landmarks).all(dim=-1).float().mean(dim=-1)
+
+    def landmarks_without_annotation(self) -> list[str]:
+        """Return the names of the landmarks that are annotated in none of the images."""
+        is_annotated = torch.isfinite(self.landmarks).all(dim=-1).any(dim=0)
+        return [n for n, known in zip(ground_truth.LANDMARK_NAMES, is_annotated) if not known]
+
+    def to_256(self, points: np.ndarray) -> np.ndarray:
+        """[N, 4, 2] in px of the original images → px of the 256×256 images."""
+        return points * (IMAGE_SIZE / self.sizes)[:, None]
+
+    def to_original(self, points: np.ndarray) -> np.ndarray:
+        """[N, 4, 2] in px of the 256×256 images → px of the original images."""
+        return points * self.sizes[:, None] / IMAGE_SIZE
 
 
 def dataset_fingerprint(*sets: LandmarkImages) -> str:
@@ -71,31 +91,31 @@ def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
     lies further out.
     """
     folder, names = Path(image_folder), table[ground_truth.NAME_COLUMN].tolist()
-    ground_truth.list_folder(image_folder)  # named once, not with each image
+    files = {Path(name).stem: name for name in ground_truth.list_folder(image_folder)}
 
-    def load(name: str) -> tuple[np.ndarray, tuple[int, int], int] | UserError:
+    def load(name: str) -> tuple[np.ndarray, tuple[int, int], int] | str:
         try:
-            return read_image(folder, name)
+            return read_image(folder, name, files)
         except UserError as error:
-            return error
+            return str(error)
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         loading = threads.map(load, names)
         loaded = list(tqdm(loading, "Reading images", len(names), leave=False, unit="image"))
-    failed = [pair for pair in zip(table.index, loaded) if isinstance(pair[1], UserError)]
-    ground_truth.raise_problems(image_folder, failed)
+    problems = [(row, text) for row, text in zip(table.index, loaded) if isinstance(text, str)]
+    ground_truth.raise_problems(image_folder, problems)
 
-    images, sizes, bits = zip(*loaded)
-    sizes, points = np.array(sizes, dtype=np.float64), ground_truth.landmark_values(table, "x", "y")
+    images, all_sizes, bits = zip(*loaded)
+    sizes, points = np.array(all_sizes, float), ground_truth.landmark_values(table, "x", "y")
     beyond = np.maximum(-points, points - sizes[:, None]) / sizes[:, None]  # of the side
     outside = (points < 0) | (points >= sizes[:, None])
-    refused = outside.all(axis=2) | (beyond > MAX_OUTSIDE).any(axis=2)
-    problems = []
+    refused = outside.all(axis=2) | (beyond > MAX_OUTSIDE + 1e-9).any(axis=2)  # or by rounding
     for i, j in np.argwhere(refused):
         (x, y), (width, height) = points[i, j], sizes[i]
         landmark = f"{names[i]}: {ground_truth.LANDMARK_NAMES[j]} ({x:g}, {y:g})"
-        where = f"lies outside the image of {width:g}×{height:g} px; {ground_truth.LEAVE_EMPTY}"
-        problems.append((table.index[i], f"{landmark} {where}"))
+        where = f"lies outside the image of {width:g}×{height:g} px"
+        rule = f"one coordinate may, by {MAX_OUTSIDE:.0%} of the side; {ground_truth.LEAVE_EMPTY}"
+        problems.append((table.index[i], f"{landmark} {where} ({rule})"))
     ground_truth.raise_problems(image_folder, problems)
     if outside.any():
         print(f"{outside.sum()} landmarks lie just outside their image, where the skull is cut off")
@@ -104,31 +124,27 @@ def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
         print(f"{len(deep)} images of {min(deep)} to {max(deep)} bits, each scaled to 8 on its own")
     shape = (IMAGE_SIZE, IMAGE_SIZE, max(image.shape[2] for image in images))
     stacked = np.stack([np.broadcast_to(image, shape) for image in images])
-    return LandmarkImages(
-        names,
-        torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous(),
-        torch.from_numpy((points * (IMAGE_SIZE / sizes)[:, None, :]).astype(np.float32)),
-        sizes,
-    )
+    tensor = torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
+    data = LandmarkImages(names, tensor, torch.empty(0), sizes)
+    data.landmarks = torch.from_numpy(data.to_256(points).astype(np.float32))
+    return data
 
 
-def read_image(folder: Path, name: str) -> tuple[np.ndarray, tuple[int, int], int]:
-    """One image, resized bilinearly, its original (width, height), and its bits per channel.
+def read_image(
+    folder: Path, name: str, files: Mapping[str, str] = MappingProxyType({})
+) -> tuple[np.ndarray, tuple[int, int], int]:
+    """Read one image, resized bilinearly, its original (width, height), and its bits per channel.
 
     uint8 [256, 256, C], C = 1 where it is grey, else 3 (RGB). Pixels are taken as they are stored,
     whatever orientation EXIF asks for (a TIFF is what OpenCV makes of it), and transparency is
     left out. 16-bit images are brought to 8 bits by the fewest bits that hold their largest value,
     so that a 12-bit image keeps its brightness.
+    files: the names in the folder by their stems, to name the one that may be meant.
     Raises UserError when the file is missing, no image, truncated, or of one value throughout.
     """
-    # A Mac writes "ä" as two characters, in names of files or in the ground truth.
-    spellings = (name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))
-    path = next((path for path in map(folder.joinpath, spellings) if os.path.exists(path)), None)
-    if path is None:
-        raise MissingImage(folder, name)
     try:
         # The bytes go through NumPy because cv2.imread cannot open every path on Windows.
-        content = np.fromfile(path, dtype=np.uint8)
+        content = np.fromfile(_find(folder, name, files), dtype=np.uint8)
         flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
         image = cv2.imdecode(content, flags)
     except OSError as error:
@@ -155,18 +171,17 @@ def read_image(folder: Path, name: str) -> tuple[np.ndarray, tuple[int, int], in
     return image, (width, height), bits
 
 
-class MissingImage(UserError):
-    """Looks for the same name with another ending, but only when it is shown."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        super().__init__(f"{name}: no such image")
-        self.folder, self.name = folder, name
-
-    def __str__(self) -> str:
-        pattern = f"{glob.escape(os.path.splitext(self.name)[0])}.*"
-        others = [path.relative_to(self.folder) for path in self.folder.glob(pattern)]
-        hints = [f"; there is {path}, another ending" for path in others if str(path) != self.name]
-        return super().__str__() + "".join(hints[:1])
+def _find(folder: Path, name: str, files: Mapping[str, str]) -> Path:
+    """Return the path of an image. Raises UserError where there is no such file, and OSError where
+    that cannot be seen."""
+    # A Mac writes "ä" as two characters, in names of files or in the ground truth.
+    for spelling in (name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if not stat.S_ISREG(os.stat(folder / spelling).st_mode):  # a pipe would be waited for
+                raise UserError(f"{name}: is not a regular file")
+            return folder / spelling
+    other = files.get(Path(name).stem)
+    raise UserError(f"{name}: no such image{f'; there is {other}' if other else ''}")
 
 
 def _is_truncated_jpeg(content: bytes) -> bool:

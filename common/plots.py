@@ -35,24 +35,32 @@ DPI = 120
 
 
 def training_curves(history: dict[str, Any], path: str) -> None:
-    """Draw training and validation loss by epoch, the best epoch marked, and the learning rate.
+    """Draw by epoch: training and validation loss, the best epoch marked; the share of validation
+    landmarks within 10 px; and the learning rate.
 
-    history: `train_losses`, `val_losses` and `learning_rates`, one value per epoch.
+    history: `train_losses`, `val_losses`, `val_within_10_px` and `learning_rates`, one value per
+    epoch.
     """
     epochs = np.arange(1, len(history["train_losses"]) + 1)
     best = int(np.argmin(history["val_losses"]))
     best_loss = history["val_losses"][best]
-    figure = _new_figure(14, 5)
-    left, right = figure.subplots(1, 2)
+    figure = _new_figure(18, 5)
+    left, middle, right = figure.subplots(1, 3)
     left.plot(epochs, history["train_losses"], marker=".", label="training")
     left.plot(epochs, history["val_losses"], marker=".", label="validation")
     label = f"best: {best_loss:.5f} in epoch {epochs[best]}"
     left.plot(epochs[best], best_loss, "k*", markersize=11, label=label)
     left.set(title="Loss", ylabel="loss (log scale)", yscale="log")
     left.legend()
+    within = 100 * np.array(history["val_within_10_px"])
+    middle.plot(epochs, within, marker=".", color="tab:orange")
+    label = f"{within[best]:.1f} % in epoch {epochs[best]}, of the lowest loss"
+    middle.plot(epochs[best], within[best], "k*", markersize=11, label=label)
+    middle.set(title="Validation landmarks within 10 px", ylabel="%", ylim=(0, 100))
+    middle.legend()
     right.plot(epochs, history["learning_rates"], marker=".", color="tab:green")
     right.set(title="Learning rate", ylabel="learning rate", ylim=(0, None))
-    for axis in (left, right):
+    for axis in (left, middle, right):
         axis.set(xlabel="epoch", xlim=(0.5, max(len(epochs), 2) + 0.5))
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
@@ -81,7 +89,7 @@ def predictions(data: LandmarkImages, table: pd.DataFrame, path: str) -> None:
 
     table: the prediction_table of data. Images that are flagged for review get a red frame.
     """
-    predicted = landmark_values(table, "pred_x", "pred_y") * IMAGE_SIZE / data.sizes[:, None, :]
+    predicted = data.to_256(landmark_values(table, "pred_x", "pred_y"))
     errors = landmark_values(table, "error_px256")
     columns = 3 if np.isfinite(errors).any() else 2  # image and prediction where nothing is known
     chosen = np.unique(np.linspace(0, len(data) - 1, 6).round().astype(int))
@@ -149,7 +157,7 @@ def error_distribution(errors: np.ndarray, path: str) -> None:
     _save(figure, path)
 
 
-def audit(table: pd.DataFrame, data: LandmarkImages, worst: np.ndarray, path: str) -> None:
+def audit_picture(table: pd.DataFrame, data: LandmarkImages, worst: pd.Index, path: str) -> None:
     """Draw the three measures of an audit with their limits, and some images with their landmarks.
 
     table: an audit_table, one row per image of data. worst: the indices of nine of them at most.
@@ -190,7 +198,7 @@ def _audit_measures(figure: SubFigure, table: pd.DataFrame) -> None:
 
 
 def _audit_worst(
-    figure: SubFigure, table: pd.DataFrame, data: LandmarkImages, worst: np.ndarray
+    figure: SubFigure, table: pd.DataFrame, data: LandmarkImages, worst: pd.Index
 ) -> None:
     figure.suptitle("The least plausible" if len(worst) else "None is implausible")
     axes = figure.subplots(3, 3).flat

@@ -5,9 +5,17 @@ import textwrap
 import numpy as np
 import pandas as pd
 
-from common import evaluation
 from common.biometry import DIAMETERS, measure_axes, normalised_errors
-from common.evaluation import BANDS, CLINICAL_TARGET, REVIEW_ERROR, REVIEW_TARGET, errors_of
+from common.evaluation import (
+    BANDS,
+    CLINICAL_TARGET,
+    REVIEW_ERROR,
+    REVIEW_TARGET,
+    band_counts,
+    choose_review_confidence,
+    errors_of,
+    review_rules,
+)
 from common.ground_truth import LANDMARK_NAMES, NAME_COLUMN, landmark_values, subjects_in_training
 
 BAND_NAMES = (
@@ -20,25 +28,27 @@ MAX_NAMES_SHOWN = 20
 
 
 def describe_splits(splits: dict[str, pd.DataFrame]) -> str:
-    """How many images there are, in which splits, and what the audit finds, as lines to print.
+    """Say how many images there are, in which splits: `train`, `val` and `test`, or `all`."""
+    text = f"Loaded {sum(map(len, splits.values()))} images"
+    if "test" in splits:
+        text += "\n" + " | ".join(f"{name.capitalize()}: {len(s)}" for name, s in splits.items())
+    return text
 
-    splits: `train`, `val` and `test`, or `all`.
-    """
+
+def describe_annotations(splits: dict[str, pd.DataFrame]) -> str:
+    """Say in a line what the audit finds in these splits; nothing where nothing is annotated."""
     table = pd.concat(splits.values())
-    audit = measure_axes(landmark_values(table, "x", "y"), table.index)
+    measures = measure_axes(landmark_values(table, "x", "y"), table.index)
+    if measures[["ofd_px", "bpd_px"]].isna().all(axis=None):
+        return ""
 
-    def plausible(rows: pd.Series) -> str:
-        return f"{rows.sum()} of {rows.count()}"
+    def plausible(some: pd.Series) -> str:
+        return f"{some.sum()} of {some.count()}"
 
-    text = f"Loaded {len(table)} images\n"
+    text = f"Audit: {plausible(measures['plausible'])} annotations plausible"
     if "test" in splits:
-        text += " | ".join(f"{name.capitalize()}: {len(s)}" for name, s in splits.items()) + "\n"
-    if audit[["ofd_px", "bpd_px"]].isna().all(axis=None):
-        return text.rstrip()
-    text += f"Audit: {plausible(audit['plausible'])} annotations plausible"
-    if "test" in splits:
-        text += f", {plausible(audit.loc[splits['test'].index, 'plausible'])} in test"
-    text += f"; OFD shorter than BPD in {(audit['ofd_px'] < audit['bpd_px']).sum()}"
+        text += f", {plausible(measures.loc[splits['test'].index, 'plausible'])} in test"
+    text += f"; OFD shorter than BPD in {(measures['ofd_px'] < measures['bpd_px']).sum()}"
     seen = subjects_in_training(splits)
     if seen:
         counts = " and ".join(f"{s.sum()} of {len(s)} {name}" for name, s in seen.items())
@@ -47,7 +57,7 @@ def describe_splits(splits: dict[str, pd.DataFrame]) -> str:
 
 
 def describe_test(table: pd.DataFrame) -> str:
-    """The pixel errors and the biometry of all rows, what the review flag finds, and the same
+    """Give the pixel errors and the biometry of all rows, what the review flag finds, and the same
     figures of the rows that are not flagged and of those whose annotation is plausible."""
     if np.isnan(errors_of(table)).all():
         return describe_review(table)
@@ -67,7 +77,7 @@ def describe_test(table: pd.DataFrame) -> str:
 
 
 def describe_errors(errors: np.ndarray) -> str:
-    """The report's figures for errors [N, 4], of which those that are NaN do not count."""
+    """Give the report's figures for errors [N, 4], of which those that are NaN do not count."""
     known = errors[np.isfinite(errors)]
     of_images = np.array([np.nanmean(row) for row in errors if np.isfinite(row).any()])
     title = f"Pixel error of {known.size} landmarks on {len(of_images)} images (px at 256×256)"
@@ -87,7 +97,7 @@ def describe_errors(errors: np.ndarray) -> str:
         if np.isfinite(column).any():
             lines.append(f"  {name:<14}{np.nanmean(column):7.2f} {np.nanmedian(column):7.2f}")
     lines += ["", f"{'Band':<22}{'landmarks':>14}{'images':>16}  (by the mean of their errors)"]
-    counts = zip(BAND_NAMES, evaluation.band_counts(known), evaluation.band_counts(of_images))
+    counts = zip(BAND_NAMES, band_counts(known), band_counts(of_images))
     for name, landmarks, images in counts:
         lines.append(
             f"  {name:<20}{landmarks:>6} ({landmarks / known.size:6.1%})"
@@ -97,7 +107,7 @@ def describe_errors(errors: np.ndarray) -> str:
 
 
 def describe_biometry(table: pd.DataFrame) -> str:
-    """How well the diameters are measured: absolute errors; the normalised mean error; and the
+    """Say how well the diameters are measured: absolute errors; the normalised mean error; and the
     agreement (Bland & Altman 1986), which is the bias, predicted less annotated, and its 95 %
     limits, bias ± 1.96 sample standard deviations."""
     errors = {}
@@ -137,15 +147,15 @@ def describe_biometry(table: pd.DataFrame) -> str:
 
 
 def describe_review(table: pd.DataFrame) -> str:
-    """Which images are flagged, by which rule, least confident first, and what that finds; for
+    """Say which images are flagged, by which rule, least confident first, and what that finds; for
     validation images, which limit of the confidence would do."""
     flagged = table["review"].to_numpy()
     wrong = errors_of(table) > REVIEW_ERROR
     lines = [f"Review: {flagged.sum()} of {len(table)} images flagged"]
     far_off = f"of the {wrong.sum()} landmarks more than {REVIEW_ERROR} px off"
-    for rule, rows in {**evaluation.review_rules(table), "together": flagged}.items():
-        found = f", with {wrong[rows].sum()} {far_off}" if wrong.any() else ""
-        lines.append(f"  {rule:<26}{rows.sum():5d} images{found}")
+    for rule, is_flagged in {**review_rules(table), "together": flagged}.items():
+        found = f", with {wrong[is_flagged].sum()} {far_off}" if wrong.any() else ""
+        lines.append(f"  {rule:<26}{is_flagged.sum():5d} images{found}")
     wrapper = textwrap.TextWrapper(78, "  ", "  ", break_long_words=False)
     if flagged.any():
         lowest = landmark_values(table[flagged], "confidence").min(axis=(1, 2))
@@ -154,7 +164,7 @@ def describe_review(table: pd.DataFrame) -> str:
             names[MAX_NAMES_SHOWN:] = [f"… and {more} more (the table names all)"]
         lines += wrapper.wrap(f"Least confident first: {', '.join(names)}")
     if table["split"].iloc[0] == "val" and wrong.any():
-        limit = evaluation.choose_review_confidence(table)
+        limit = choose_review_confidence(table)
         plausible = table["annotation_plausible"].fillna(False).to_numpy(bool)
         text = f"finds {REVIEW_TARGET:.0%} of the {wrong[plausible].sum()} landmarks so far off"
         lines += wrapper.wrap(

@@ -26,7 +26,7 @@ AMD EPYC, 2 cores, no CUDA device; Python 3.11.7, torch 2.15.0, OpenCV 5.0.0; th
     CUDA rows                   not measured yet
 
 With the channels last in memory float32 would reach 1.25 to 1.68 times the plain way, but the first
-ten losses move by up to 2 % (see use_fast_memory_format). On a CPU under Linux up to a third of the
+ten losses move by up to 2 % (see fit). On a CPU under Linux up to a third of the
 time goes into memory that glibc hands back after each step: under tcmalloc (LD_PRELOAD) ten epochs
 of Hypothesis 3 with --augment on 62 of the real images took 3.3 minutes instead of 4.8, with the
 same losses (2 cores with AVX2 only, torch 2.14.1, 26 Nov 2026). On such a machine 50 epochs of
@@ -56,7 +56,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from common import cli, sample_data
 from common.augmentation import Augment, augment
-from common.devices import seed_everything, use_fast_memory_format
+from common.devices import make_repeatable
 from common.evaluation import predict
 from common.ground_truth import NAME_COLUMN, landmark_values, read_ground_truth, split_ground_truth
 from common.heatmaps import gaussian_heatmaps
@@ -141,20 +141,26 @@ def make_batch(data: LandmarkImages, rows: torch.Tensor) -> None:
     gaussian_heatmaps(landmarks, (IMAGE_SIZE, IMAGE_SIZE), SIGMA)
 
 
-def start(network: type[nn.Module], device: torch.device, fp16: bool) -> tuple:
+def start(
+    network_class: type[nn.Module],
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    published: bool = False,
+) -> tuple:
     torch.manual_seed(0)
-    model = network().to(device)
+    model = network_class().to(device)
+    if dtype != torch.float32 and not published:
+        model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    return model, optimizer, torch.amp.GradScaler(device.type, enabled=fp16)
+    return model, optimizer, torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
 
 
 def our_epoch(
     recipe: tuple, data: LandmarkImages, dtype: torch.dtype, augmentation: Augment | None = None
 ) -> Callable[[], object]:
     """One epoch as the trainers do it, files apart."""
-    network, criterion = recipe
-    model, optimizer, scaler = start(network, data.images.device, dtype == torch.float16)
-    use_fast_memory_format(model, dtype)
+    network_class, criterion = recipe
+    model, optimizer, scaler = start(network_class, data.images.device, dtype)
     loss = HeatmapLoss(criterion, SIGMA)
     return lambda: train_one_epoch(
         model, loss, optimizer, scaler, data, BATCH, 0, dtype, augmentation
@@ -165,10 +171,8 @@ def plain_epoch(
     recipe: tuple, batches: Iterable, device: torch.device, dtype: torch.dtype, bare: bool = False
 ) -> Callable[[], object]:
     """One epoch over batches of images and heatmaps: as published, or the bare steps of ours."""
-    network, criterion = recipe
-    model, optimizer, scaler = start(network, device, dtype == torch.float16)
-    if bare:
-        use_fast_memory_format(model, dtype)
+    network_class, criterion = recipe
+    model, optimizer, scaler = start(network_class, device, dtype, published=not bare)
 
     def epoch() -> None:
         for images, heatmaps in batches:
@@ -216,7 +220,7 @@ def benchmark_tester(
     table: pd.DataFrame, folder: Path, device: torch.device, count: int, rounds: int
 ) -> None:
     some = cycled(table, count)
-    model, *_ = start(ResNetUNet, device, fp16=False)
+    model, *_ = start(ResNetUNet, device)
     data = load_images(some, str(folder)).to(device)
     batches = [data.batch(slice(i, i + BATCH))[0] for i in range(0, count, BATCH)]
 
@@ -312,8 +316,8 @@ def share_of_peak(
 ) -> None:
     """How many operations a second a training step does, beside the largest a card gives: a matrix
     product in the same precision."""
-    network, criterion = recipe
-    model = network().to(images.device)
+    network_class, criterion = recipe
+    model = network_class().to(images.device)
     with FlopCounterMode(display=False) as counter:
         criterion(model(images), heatmaps).backward()
     matrix = torch.rand(8192, 8192, device=images.device)
@@ -369,7 +373,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if (args.csv_path is None) != (args.image_folder_path is None):
         parser.error("--csv_path and --image_folder_path go together")
-    seed_everything(42)
+    make_repeatable(42)
     rounds = 1 if args.quick else 3
     with tempfile.TemporaryDirectory() as temporary:
         if args.csv_path is None:

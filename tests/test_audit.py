@@ -46,7 +46,6 @@ def test_figures_of_a_table_made_by_hand(data, capsys):
     main([*data, "--csv_save_path", "audit.csv", "--plot_save_path", "audit.png"])
     assert_printed(
         capsys,
-        "Audit: 5 of 9 annotations plausible",
         "Plausible annotations 5 of 9 (55.6%)",
         "angle above 70 7 of 9",
         "midpoint distance below 0.2 7 of 9",
@@ -86,7 +85,6 @@ def test_counts_are_of_what_is_annotated(data, capsys):
     main([*data, "--csv_save_path", "audit.csv", "--plot_save_path", "audit.png"])
     assert_printed(
         capsys,
-        "Audit: 4 of 7 annotations plausible",
         "Plausible annotations 4 of 7 (57.1%)",
         "angle above 70 6 of 7",
         "OFD-1 is the upper end 7 of 7",
@@ -111,7 +109,9 @@ def test_counts_are_of_what_is_annotated(data, capsys):
 
 def test_the_least_plausible_are_drawn_first(data, monkeypatch):
     drawn = []
-    monkeypatch.setattr("common.plots.audit", lambda audit, data, worst, path: drawn.extend(worst))
+    monkeypatch.setattr(
+        "common.plots.audit_picture", lambda _, data, worst, path: drawn.extend(worst)
+    )
     main([*data, "--plot_save_path", "audit.png"])
     assert drawn == [8, 2, 1, 3]
 
@@ -121,7 +121,7 @@ def test_one_row_is_enough_and_nothing_is_written_unasked(data, tmp_path, capsys
     before = files_in(tmp_path)
     main(data)
     printed = capsys.readouterr().out
-    assert "Audit: 1 of 1 annotations plausible" in printed
+    assert "Plausible annotations                     1 of 1 (100.0%)" in printed
     assert "in test" not in printed
     assert files_in(tmp_path) == before
 

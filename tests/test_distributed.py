@@ -54,13 +54,13 @@ def main(argv=None):
     path, *options = sys.argv[1:]
     args = Namespace(
         model_save_path=path,
-        checkpoint_save_path=path.replace(".pth", "_checkpoint.pth"),
         plot_save_path=path.replace(".pth", ".png"),
         epochs=2,
         batch_size=3,
         seed=42,
         precision="fp32",
         resume="--resume" in options,
+        initial_weights=None,
         checkpoint_seconds=0,
     )
     if "--one_epoch" in options:

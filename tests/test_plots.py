@@ -1,6 +1,7 @@
 """What pictures show, read from the figure that is saved; their sizes are tested with scripts."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib.colors import to_hex
@@ -104,8 +105,8 @@ def test_augmentation_examples(data, figures, tmp_path):
 
 
 def test_audit(data, ground_truth, figures, tmp_path):
-    audit = audit_table(ground_truth, {"all": ground_truth})
-    plots.audit(audit, data, np.array([1, 0]), str(tmp_path / "a.png"))
+    measures = audit_table(ground_truth, {"all": ground_truth})
+    plots.audit_picture(measures, data, pd.Index([1, 0]), str(tmp_path / "a.png"))
     titles = [axis.get_title().split("\n")[0] for axis in figures[0].axes]
     assert titles[:3] == ["2 of 2 above 70", "2 of 2 below 0.2", "2 of 2 above 0.6"]
     assert titles[3:5] == SHOWN[::-1]
@@ -113,7 +114,7 @@ def test_audit(data, ground_truth, figures, tmp_path):
 
 def test_one_epoch_has_its_curves(figures, tmp_path):
     history = {"train_losses": [0.3, 0.2, 0.1], "val_losses": [0.4, 0.25, 0.3]}
-    history["learning_rates"] = [1e-3, 1e-3, 5e-4]
+    history |= {"val_within_10_px": [0.2, 0.5, 0.75], "learning_rates": [1e-3, 1e-3, 5e-4]}
     first = {name: values[:1] for name, values in history.items()}
     for epochs in (history, first):
         plots.training_curves(epochs, str(tmp_path / "a.png"))
@@ -123,7 +124,9 @@ def test_one_epoch_has_its_curves(figures, tmp_path):
         "best: 0.40000 in epoch 1",
     ]
     assert [line.get_xydata().tolist() for line in best] == [[[2, 0.25]], [[1, 0.4]]]
-    left, right = figures[0].axes
+    left, middle, right = figures[0].axes
     curves = {line.get_label(): line.get_ydata().tolist() for line in left.lines[:2]}
     assert curves == {"training": [0.3, 0.2, 0.1], "validation": [0.4, 0.25, 0.3]}
+    assert middle.lines[0].get_ydata().tolist() == [20, 50, 75]
+    assert middle.lines[1].get_xydata().tolist() == [[2, 50]]
     assert right.lines[0].get_ydata().tolist() == [1e-3, 1e-3, 5e-4]

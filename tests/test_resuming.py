@@ -64,9 +64,8 @@ def run(
     """Train for 6 epochs of 4 batches and 2 validation batches each. options: those of args."""
     args = {
         **{"epochs": 6, "batch_size": 3, "seed": 42, "precision": "fp32", "device": "cpu"},
-        **{"resume": False, "checkpoint_seconds": 60},
+        **{"resume": False, "initial_weights": None, "checkpoint_seconds": 60},
         "model_save_path": str(folder / "model.pth"),
-        "checkpoint_save_path": str(folder / "model_checkpoint.pth"),
         "plot_save_path": str(folder / "curves.png"),
         **options,
     }
@@ -83,9 +82,10 @@ def run(
     fit(model, loss, optimizer, scheduler, train_set, val_set, Namespace(**args), augment)
 
 
-def load(folder):
+def load(folder, stem="model"):
     """The best weights and the checkpoint; of its arguments, what may differ is left out."""
-    best, state = (torch.load(folder / name, weights_only=True) for name in FILES)
+    names = (f"{stem}.pth", f"{stem}_checkpoint.pth")
+    best, state = (torch.load(folder / name, weights_only=True) for name in names)
     may_change = ("resume", "checkpoint_seconds", "epochs")
     state["args"] = {
         name: value
@@ -140,6 +140,9 @@ def test_resuming_a_finished_run_leaves_it_alone(tmp_path, capsys):
     assert "model_checkpoint.pth: resuming from epoch 2\n" in printed
     assert "All 2 epochs are done already" in printed
     assert files_in(tmp_path) == before
+    (tmp_path / "curves.png").unlink()  # as where it was killed before they were drawn
+    run(tmp_path, epochs=2, resume=True)
+    assert files_in(tmp_path) == before
 
 
 @pytest.mark.parametrize("foreign", [True, False])
@@ -158,6 +161,49 @@ def test_a_model_file_that_is_gone_or_foreign_is_replaced_by_the_checkpoints_bes
     run(tmp_path, Loss(5, 100.0), epochs=epochs, resume=True)
     assert load(tmp_path)[1]["best_epoch"] == 1
     assert_same(load(tmp_path)[0], best)
+    assert (tmp_path / "model_previous.pth").exists() is foreign  # it is not lost
+
+
+def test_a_run_may_start_from_the_weights_of_another(tmp_path, capsys):
+    """At a rate of next to nothing, its first validation loss is theirs."""
+    run(tmp_path / "first", epochs=3)
+    (_, first), images = load(tmp_path / "first"), [f"1-{i}.png" for i in range(10)]
+    assert first["train_images"] == images
+    for name, of_epoch in (("model.pth", first["best_epoch"]), ("model_checkpoint.pth", 3)):
+        options = {
+            "initial_weights": str(tmp_path / "first" / name),
+            "train_set": some_images(7, seed=5),
+            "schedule": "cosine",
+        }
+        folder = tmp_path / f"from {name}"
+        with pytest.raises(KeyboardInterrupt):  # in the second epoch
+            run(folder, Loss(8, KeyboardInterrupt), learning_rate=1e-30, **options, epochs=2,
+                checkpoint_seconds=0)  # fmt: skip
+        assert f"{name}: training starts from these weights" in capsys.readouterr().out
+        loss = load(folder)[1]["val_losses"][0]
+        # The statistics of the batch normalisation still move, in three batches.
+        assert loss == pytest.approx(first["val_losses"][of_epoch - 1], rel=0.1)
+        options["initial_weights"] = "gone.pth"
+        run(folder, learning_rate=1e-30, **options, epochs=2, resume=True)
+        seen = load(folder)[1]["train_images"]
+        own = [f"5-{i}.png" for i in range(7)]
+        assert seen == (own if name == "model.pth" else own + images)
+
+    with pytest.raises(UserError, match=r"none\.pth: cannot be read"):
+        run(tmp_path / "first", initial_weights="none.pth")
+    assert len(files_in(tmp_path / "first")) == 3  # nothing was moved
+
+
+def test_a_landmark_that_is_never_annotated_is_named(tmp_path, capsys):
+    train_set = some_images(10, seed=1)
+    train_set.landmarks[:, 1] = math.nan
+    train_set.landmarks[1:, 3] = math.nan  # one is annotated
+    run(tmp_path, train_set=train_set, epochs=1)
+    line = "OFD-2 is annotated in no training image: what is found for it means nothing\n"
+    printed = capsys.readouterr().out
+    assert line in printed
+    assert printed.count("in no training image") == 1
+    assert load(tmp_path)[1]["untrained_landmarks"] == ["OFD-2"]
 
 
 def test_more_epochs_where_the_schedule_does_not_depend_on_their_number(tmp_path):
@@ -243,10 +289,14 @@ def test_fresh_starts_number_what_is_there_and_lose_nothing(tmp_path, capsys):
         kept.append([(tmp_path / name).read_bytes() for name in FILES])
     printed = capsys.readouterr().out
     assert "model.pth is now model_previous.pth" in printed
-    assert "model_checkpoint.pth is now model_checkpoint_previous2.pth" in printed
+    assert "model_checkpoint.pth is now model_previous2_checkpoint.pth" in printed
     for mark, contents in zip(("_previous", "_previous2", ""), kept):
-        names = (f"model{mark}.pth", f"model_checkpoint{mark}.pth")
+        names = (f"model{mark}.pth", f"model{mark}_checkpoint.pth")
         assert [(tmp_path / name).read_bytes() for name in names] == contents
+    # They still belong together.
+    run(tmp_path, epochs=3, resume=True, model_save_path=str(tmp_path / "model_previous.pth"))
+    assert "model_previous_checkpoint.pth: resuming from epoch 1\n" in capsys.readouterr().out
+    assert_same(load(tmp_path, "model_previous"), load(tmp_path))
 
 
 def test_the_two_files_of_a_run_get_one_number(tmp_path):
@@ -255,16 +305,16 @@ def test_the_two_files_of_a_run_get_one_number(tmp_path):
     run(tmp_path, epochs=1)
     assert (tmp_path / "model_previous.pth").read_bytes() == b"of the user"
     assert (tmp_path / "model_previous2.pth").exists()
-    assert (tmp_path / "model_checkpoint_previous2.pth").exists()
+    assert (tmp_path / "model_previous2_checkpoint.pth").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_saved(tmp_path):
     run(tmp_path / "good", epochs=1)
     # calls 1 to 6 are epoch 1; 9 is the third batch of epoch 2
-    with pytest.raises(UserError, match="Epoch 2/6: the training loss of batch 3 is not finite"):
+    with pytest.raises(UserError, match="Epoch 2/6: the training loss is not finite"):
         run(tmp_path / "bad", Loss(9, math.nan), checkpoint_seconds=0)
     assert_same(load(tmp_path / "bad"), load(tmp_path / "good"))
-    with pytest.raises(UserError, match="Epoch 1/6: the validation loss of batch 1 is not finite"):
+    with pytest.raises(UserError, match="Epoch 1/6: the validation loss is not finite"):
         run(tmp_path, Loss(5, math.inf))
     assert not (tmp_path / "model_checkpoint.pth").exists()
 

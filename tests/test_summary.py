@@ -3,6 +3,7 @@ import pandas as pd
 
 from common.ground_truth import LANDMARKS
 from common.summary import (
+    describe_annotations,
     describe_biometry,
     describe_errors,
     describe_review,
@@ -16,7 +17,7 @@ def words(text):
     return " ".join(text.split())
 
 
-def test_splits_are_described_in_two_or_three_lines():
+def test_splits_and_annotations_are_described_in_a_line_each():
     names = ["001_HC.png", "002_HC.png", "001_2HC.png", "003_HC.png", "002_3HC.png", "004_HC.png"]
     rows = [ellipse(), ellipse(80, 100), ellipse(angle=20), ellipse(), ellipse(short=20), ellipse()]
     table = table_of(*rows, names=names)
@@ -24,13 +25,15 @@ def test_splits_are_described_in_two_or_three_lines():
     assert describe_splits(splits).splitlines() == [
         "Loaded 6 images",
         "Train: 2 | Val: 2 | Test: 2",
+    ]
+    assert describe_annotations(splits) == (
         "Audit: 4 of 6 annotations plausible, 1 of 2 in test; OFD shorter than BPD in 1; "
-        "subjects of training (by image_name) in 1 of 2 val and 1 of 2 test images",
-    ]
-    assert describe_splits({"all": table}).splitlines() == [
-        "Loaded 6 images",
-        "Audit: 4 of 6 annotations plausible; OFD shorter than BPD in 1",
-    ]
+        "subjects of training (by image_name) in 1 of 2 val and 1 of 2 test images"
+    )
+    assert describe_splits({"all": table}) == "Loaded 6 images"
+    assert describe_annotations({"all": table}) == (
+        "Audit: 4 of 6 annotations plausible; OFD shorter than BPD in 1"
+    )
 
 
 def test_summary_of_known_errors():

@@ -7,8 +7,8 @@ import torch
 from torchvision.models import resnet34
 
 from common import UserError
-from common.checkpoint import load_resnet34, load_weights
 from common.models import ResNetUNet, UNet
+from common.weights import load_resnet34, load_weights
 from tests.conftest import assert_same
 
 WEIGHT, BIAS = torch.tensor([[1.0, 2.0]]), torch.tensor([3.0])
@@ -124,7 +124,7 @@ def resnet():
 def test_the_encoder_starts_from_a_file(tmp_path, resnet, weights):
     # The head is not used.
     state_dict = {k: v for k, v in resnet.state_dict().items() if not k.startswith("fc.")}
-    for content in (state_dict, torch.nn.DataParallel(resnet).state_dict()):
+    for content in (state_dict, {f"module.{k}": v for k, v in resnet.state_dict().items()}):
         torch.save(content, tmp_path / "encoder.pth")
         loaded = load_resnet34(str(tmp_path / "encoder.pth")).state_dict()
         assert_same(dict(loaded), state_dict)

@@ -1,0 +1,153 @@
+"""A file of weights: how it is read, checked and put into a network, and when a test refuses it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from argparse import Namespace
+from pathlib import Path
+from typing import Any, Callable
+
+import pandas as pd
+import torch
+from torch import nn
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
+from torchvision.models import ResNet, ResNet34_Weights, resnet34
+
+from common import UserError
+
+
+def load_models(
+    network_class: Callable[[], nn.Module], args: Namespace, names: pd.Series
+) -> tuple[list[nn.Module], str]:
+    """Load a network for each file at args.model_path, to test it on the images of these names.
+
+    Returns the networks, on the CPU, and the SHA-256 of the files, joined by +.
+    Raises UserError for a file that cannot be used or is given twice (and see _refuse).
+    """
+    models, hashes = [], []
+    for path in args.model_path:
+        models.append(network_class())
+        checkpoint = load_weights(models[-1], path)
+        _refuse(checkpoint, args, names, path)
+        for landmark in checkpoint.get("untrained_landmarks", []):
+            print(f"{path}: {landmark} was not trained: what is found for it means nothing")
+        hashes.append(hashlib.sha256(Path(path).read_bytes()).hexdigest())
+        if hashes[-1] in hashes[:-1]:
+            raise UserError(f"{path}: these weights are given twice")
+    return models, "+".join(hashes)
+
+
+def _refuse(checkpoint: dict[str, Any], args: Namespace, names: pd.Series, path: str) -> None:
+    """Raise UserError for the checkpoint of another hypothesis, and for one that was trained on
+    images of these names where args.split asks for others. Weights alone cannot tell."""
+    run_args, train_images = checkpoint.get("args"), checkpoint.get("train_images")
+    if isinstance(run_args, dict):  # else another package's
+        hypothesis = run_args.get("hypothesis", args.hypothesis)
+        if hypothesis != args.hypothesis:
+            raise UserError(f"{path}: is a checkpoint of Hypothesis {hypothesis}")
+    if isinstance(train_images, list) and args.split not in ("train", "all"):
+        trained_on = {os.path.normpath(str(name)) for name in train_images}
+        seen = names[names.map(os.path.normpath).isin(trained_on)]
+        if len(seen):
+            raise UserError(
+                f"{path}: was trained on {len(seen)} of the {len(names)} images of this split, "
+                f"{seen.iloc[0]} for one: another ground truth, or another --split_by. Test with "
+                "those of the training, or with --split all"
+            )
+
+
+def load_weights(model: nn.Module, path: str) -> dict[str, Any]:
+    """Fill a network from a file: a state dict, or a checkpoint (its last weights).
+
+    Returns the checkpoint, or {} where the file holds the weights alone.
+    Raises UserError, naming the file, when it cannot be read, belongs to another network, or
+    holds values that are not finite.
+    """
+    content = read_file(path)
+    fill(model, content, path)
+    return content if "model_state_dict" in content else {}
+
+
+def load_resnet34(source: str) -> ResNet:
+    """torchvision's ResNet-34, the encoder of Hypothesis 3.
+
+    source: "imagenet" (downloaded by torchvision, kept in torch's cache), "none" (random weights),
+    or the path of a file with torchvision's ResNet-34 state dict.
+    Raises UserError when these weights are not available.
+    """
+    encoder = resnet34()
+    encoder.fc = nn.Identity()
+    if source == "imagenet":
+        weights = ResNet34_Weights.IMAGENET1K_V1
+        cached = f"{torch.hub.get_dir()}/checkpoints/{os.path.basename(weights.url)}"
+        try:
+            fill(encoder, weights.get_state_dict(check_hash=True, weights_only=True), cached)
+        except Exception as error:  # no network, a proxy's page, a full disk, a damaged cache
+            raise UserError(
+                "the ImageNet weights of ResNet-34 are not available "
+                f"({' '.join(str(error).split())[:100]}). If there is a file {cached}, delete it: "
+                f"it is damaged. Else run where {weights.url} can be reached; or put that file "
+                "there by hand; or start from random weights with --encoder_weights none"
+            ) from error
+    elif source != "none":
+        fill(encoder, read_file(source), source)
+    return encoder
+
+
+def read_file(path: str) -> Any:
+    """Load what torch.save wrote, to the CPU, without running code that may be in the file.
+
+    Raises UserError, naming the file, when it is missing or damaged, or holds more than tensors
+    and plain values.
+    """
+    try:
+        if zipfile.is_zipfile(path):  # torch.load does not verify its checksums
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip():
+                    raise UserError(f"{path}: damaged: a checksum in it does not match")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except Exception as error:  # torch raises another type for each way a file can be broken
+        reason = "not a PyTorch weights file, or truncated"
+        if "Unsupported global" in str(error):
+            reason = (
+                "holds pickled Python objects (a whole model?), which could run any code and are "
+                "not loaded; save its state_dict() instead"
+            )
+        raise UserError(f"{path}: {reason}") from error
+
+
+def fill(model: nn.Module, content: Any, path: str) -> None:
+    """Fill a model from a file's content: a state dict, or one under one of the usual names.
+
+    Raises UserError, naming the file and the first thing wrong.
+    """
+    for name in ("model_state_dict", "state_dict"):
+        content = content.get(name, content) if isinstance(content, dict) else None
+    if not (content and all(map(torch.is_tensor, content.values()))):
+        raise UserError(f"{path}: holds no state dict")
+    weights = {str(key): value for key, value in content.items()}
+    consume_prefix_in_state_dict_if_present(weights, "module.")  # of DataParallel
+    for key in ("fc.weight", "fc.bias"):  # a ResNet's head, which is not used here
+        weights.pop(key, None)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        # One key is enough to tell the two networks apart.
+        for key, owner in (
+            ("dconv_down1.0.weight", "Hypotheses 1 and 2 (UNet)"),
+            ("firstconv.weight", "Hypothesis 3 (ResNetUNet)"),
+        ):
+            if key in weights and key not in model.state_dict():
+                raise UserError(f"{path}: these weights belong to {owner}") from error
+        first = str(error).split("\n", 1)[-1].strip().split("\n")[0]
+        raise UserError(f"{path}: not weights of {type(model).__name__}: {first[:200]}") from error
+    # After the conversion to the model's type: what float64 holds may overflow float32.
+    for key, value in model.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise UserError(f"{path}: {key} holds values that are not finite (NaN or infinite)")
