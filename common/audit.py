@@ -12,12 +12,14 @@ import pandas as pd
 
 from common import cli, ground_truth, plots
 from common.biometry import LIMITS, is_within, measure_axes
+from common.evaluation import compare_readers
 from common.files import check_outputs, write_table
 from common.ground_truth import NAME_COLUMN, landmark_values
-from common.images import load_images
-from common.summary import describe_splits
+from common.images import load_images, read_second_reader
+from common.summary import describe_readers, describe_splits
 
 WORST_SHOWN = 9
+TENTHS = 10
 
 
 def audit_table(table: pd.DataFrame, splits: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -41,6 +43,14 @@ def implausibility(measures: pd.DataFrame) -> pd.Series:
     return total
 
 
+def plausible_shares(measures: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return where each tenth of the rows of an audit_table begins and ends, [11], and the share of
+    plausible annotations in it, [10], NaN where none has all four landmarks."""
+    bounds = np.linspace(0, len(measures), TENTHS + 1).round().astype(int)
+    parts = (measures["plausible"].iloc[a:b] for a, b in zip(bounds, bounds[1:]))
+    return bounds, np.array([part.mean() for part in parts], float)
+
+
 def describe_audit(
     measures: pd.DataFrame, table: pd.DataFrame, splits: dict[str, pd.DataFrame]
 ) -> str:
@@ -55,6 +65,9 @@ def describe_audit(
         return f"{label:<38}{is_so.sum():5d} of {len(is_so)}{share}"
 
     lines = [describe_splits(splits), "", line("Plausible annotations", plausible)]
+    if len(measures) >= TENTHS:
+        shares = " ".join(f"{share:.0%}" for share in plausible_shares(measures)[1])
+        lines.append(f"{'  in each tenth of the rows':<38}{shares}")
     for measure, (side, limit) in LIMITS.items():
         passed = is_within(measure, measures[measure][known])
         lines.append(line(f"  {measure.replace('_', ' ')} {side} {limit:g}", passed))
@@ -83,6 +96,7 @@ def main(argv: list[str] | None = None) -> None:
     """Print the summary; write the table and the picture where they are asked for."""
     parser = cli.Parser("Measure the annotations of a data set: which of them are plausible?")
     cli.add_data_arguments(parser)
+    cli.add_second_reader(parser)
     shows = "table of all measures, one row per image"
     parser.add_argument("--csv_save_path", type=cli.ending_in(".csv"), help=shows)
     shows = "picture of the measures and of the least plausible annotations"
@@ -96,6 +110,17 @@ def main(argv: list[str] | None = None) -> None:
         splits = ground_truth.split_ground_truth(table)
     measures = audit_table(table, splits)
     print(describe_audit(measures, table, splits))
+    if args.second_csv_path:
+        columns, distances = compare_readers(data, read_second_reader(args.second_csv_path, data))
+        measures = measures.join(columns)
+        both = np.isfinite(distances["annotated to second reader"]).any(axis=1)
+        print(f"\nBoth readers: {both.sum()} of {len(data)} images")
+        groups = {"All images": np.ones(len(data), bool)}
+        groups |= {f"In {n}": table.index.isin(s.index) for n, s in splits.items() if n != "all"}
+        plausible = measures["plausible"].fillna(False).to_numpy(bool)
+        groups["Plausible annotations"] = plausible
+        groups["Implausible annotations"] = measures["plausible"].notna().to_numpy() & ~plausible
+        print(describe_readers(distances, groups, None))
     if args.csv_save_path:
         write_table(measures, args.csv_save_path)
         print(f"\nTable:   {args.csv_save_path}")
@@ -104,7 +129,7 @@ def main(argv: list[str] | None = None) -> None:
     elif args.plot_save_path:
         beyond = implausibility(measures).sort_values(ascending=False, kind="stable")
         worst = beyond.index[beyond > 0][:WORST_SHOWN]
-        plots.audit_picture(measures, data, worst, args.plot_save_path)
+        plots.audit_picture(measures, plausible_shares(measures), data, worst, args.plot_save_path)
         print(f"Picture: {args.plot_save_path}")
 
 

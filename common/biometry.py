@@ -51,6 +51,22 @@ def normalised_errors(predicted: np.ndarray, annotated: np.ndarray) -> np.ndarra
     return np.minimum(*distances) / np.where(lengths > 0, lengths, np.nan)
 
 
+def in_best_order(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Name the ends of each image's two diameters as it suits a reference best.
+
+    Which diameter is called OFD, and which end of one is called 1, are conventions. Of the eight
+    ways to name the four ends, each image gets the one with the lowest mean distance.
+    landmarks, reference: [N, 4, 2], of which those that are NaN do not count. Returns the
+    positions [N, 4] in landmarks[n] of the four that take the names of reference[n].
+    """
+    ofd, bpd = ((0, 1), (1, 0)), ((2, 3), (3, 2))
+    orders = np.array([(*p, *q) for a, b in ((ofd, bpd), (bpd, ofd)) for p in a for q in b])
+    distances = np.linalg.norm(landmarks[:, orders] - reference[:, None], axis=-1)  # [N, 8, 4]
+    counts = np.isfinite(distances).sum(axis=-1)
+    means = np.where(counts, np.nansum(distances, axis=-1) / np.maximum(counts, 1), np.inf)
+    return orders[means.argmin(axis=-1)]
+
+
 def measure_axes(landmarks: np.ndarray, index: pd.Index | None = None) -> pd.DataFrame:
     """Measure whether OFD and BPD can be the two axes of a head: the audit's rule.
 

@@ -64,6 +64,7 @@ def tester_parser(description: str, *, hypothesis: int, review_confidence: float
     parser = Parser(description)
     parser.set_defaults(hypothesis=hypothesis)
     add_data_arguments(parser, csv_is_optional=True)
+    add_second_reader(parser)
     add = parser.add_argument
     meaning = "weights to test; of several files, the heatmaps are averaged"
     add("--model_path", required=True, default=SUPPRESS, nargs="+", help=meaning)
@@ -91,6 +92,12 @@ def add_data_arguments(parser: Parser, csv_is_optional: bool = False) -> None:
         add("--csv_path", required=True, default=SUPPRESS, help=meaning)
     meaning = "the folder that holds the images"
     add("--image_folder_path", required=True, default=SUPPRESS, help=meaning)
+
+
+def add_second_reader(parser: Parser) -> None:
+    """Add where another reader's landmarks are."""
+    meaning = "another reader's landmarks of these images, to be compared"
+    parser.add_argument("--second_csv_path", help=meaning)
 
 
 def add_shared_arguments(parser: Parser) -> None:

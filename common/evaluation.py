@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common import UserError
-from common.biometry import DIAMETERS, diameters, measure_axes
+from common.biometry import DIAMETERS, diameters, in_best_order, measure_axes
 from common.ground_truth import LANDMARKS, NAME_COLUMN, RATE_COLUMN, landmark_values
 from common.heatmaps import argmax_landmarks, confidence
 from common.images import LandmarkImages
@@ -137,6 +137,43 @@ def prediction_table(
     flagged = np.any(list(review_rules(predictions).values()), axis=0)
     predictions.insert(predictions.columns.get_loc("review_confidence"), "review", flagged)
     return predictions
+
+
+def compare_readers(
+    data: LandmarkImages, second: np.ndarray, predicted: np.ndarray | None = None
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Measure how far annotations, a second reader's landmarks and predictions lie apart, the ends
+    named in_best_order.
+
+    second: [N, 4, 2] in px of the original images. predicted: [N, 4, 2] in px of the 256×256 image.
+    Returns columns for a table (for each landmark L, `L_second_x`, `L_second_y`,
+    `L_second_error_px256` and, with predictions, `L_pred_second_px256`), and the distances by name:
+    float64 [N, 4] in px of the 256×256 image, NaN where one of the two is.
+    """
+    annotated, second_256 = data.landmarks.cpu().numpy().astype(float), data.to_256(second)
+
+    def distance(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        order = in_best_order(points, reference)[..., None]
+        return np.linalg.norm(np.take_along_axis(points, order, 1) - reference, axis=-1)
+
+    named = np.take_along_axis(second, in_best_order(second_256, annotated)[..., None], 1)
+    distances = {"annotated to second reader": distance(second_256, annotated)}
+    values = {
+        "second_x": named[..., 0],
+        "second_y": named[..., 1],
+        "second_error_px256": distances["annotated to second reader"],
+    }
+    if predicted is not None:
+        distances["predicted to second reader"] = distance(second_256, predicted)
+        distances["predicted to annotated"] = distance(annotated, predicted)
+        values["pred_second_px256"] = distances["predicted to second reader"]
+    return pd.DataFrame(
+        {
+            f"{landmark}_{name}": column[:, i]
+            for i, landmark in enumerate(LANDMARKS)
+            for name, column in values.items()
+        }
+    ), distances
 
 
 def review_rules(table: pd.DataFrame) -> dict[str, np.ndarray]:

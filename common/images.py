@@ -106,17 +106,8 @@ def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
     ground_truth.raise_problems(image_folder, problems)
 
     images, all_sizes, bits = zip(*loaded)
-    sizes, points = np.array(all_sizes, float), ground_truth.landmark_values(table, "x", "y")
-    beyond = np.maximum(-points, points - sizes[:, None]) / sizes[:, None]  # of the side
-    outside = (points < 0) | (points >= sizes[:, None])
-    refused = outside.all(axis=2) | (beyond > MAX_OUTSIDE + 1e-9).any(axis=2)  # or by rounding
-    for i, j in np.argwhere(refused):
-        (x, y), (width, height) = points[i, j], sizes[i]
-        landmark = f"{names[i]}: {ground_truth.LANDMARK_NAMES[j]} ({x:g}, {y:g})"
-        where = f"lies outside the image of {width:g}×{height:g} px"
-        rule = f"one coordinate may, by {MAX_OUTSIDE:.0%} of the side; {ground_truth.LEAVE_EMPTY}"
-        problems.append((table.index[i], f"{landmark} {where} ({rule})"))
-    ground_truth.raise_problems(image_folder, problems)
+    sizes = np.array(all_sizes, float)
+    outside = find_outside(table, sizes, image_folder)
     if outside.any():
         print(f"{outside.sum()} landmarks lie just outside their image, where the skull is cut off")
     deep = [b for b in bits if b > 8]
@@ -126,8 +117,47 @@ def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
     stacked = np.stack([np.broadcast_to(image, shape) for image in images])
     tensor = torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
     data = LandmarkImages(names, tensor, torch.empty(0), sizes)
+    points = ground_truth.landmark_values(table, "x", "y")
     data.landmarks = torch.from_numpy(data.to_256(points).astype(np.float32))
     return data
+
+
+def find_outside(table: pd.DataFrame, sizes: np.ndarray, source: str) -> np.ndarray:
+    """Return which landmarks lie just outside their image, as they do where a skull is cut off:
+    bool [N, 4]. sizes: [N, 2], (width, height).
+
+    Raises UserError, naming the source and the rows, for those that lie further out.
+    """
+    points, names = ground_truth.landmark_values(table, "x", "y"), table[ground_truth.NAME_COLUMN]
+    beyond = np.maximum(-points, points - sizes[:, None]) / sizes[:, None]  # of the side
+    outside = (points < 0) | (points >= sizes[:, None])
+    refused = outside.all(axis=2) | (beyond > MAX_OUTSIDE + 1e-9).any(axis=2)  # or by rounding
+    problems = []
+    for i, j in np.argwhere(refused):
+        (x, y), (width, height) = points[i, j], sizes[i]
+        landmark = f"{names.iloc[i]}: {ground_truth.LANDMARK_NAMES[j]} ({x:g}, {y:g})"
+        where = f"lies outside the image of {width:g}×{height:g} px"
+        rule = f"one coordinate may, by {MAX_OUTSIDE:.0%} of the side; {ground_truth.LEAVE_EMPTY}"
+        problems.append((table.index[i], f"{landmark} {where} ({rule})"))
+    ground_truth.raise_problems(source, problems)
+    return outside.any(axis=2)
+
+
+def read_second_reader(csv_path: str, data: LandmarkImages) -> np.ndarray:
+    """Read another reader's landmarks of the same images, which are found by their names.
+
+    Returns float64 [N, 4, 2] in px of the original images, NaN where there is none.
+    Raises UserError where a row cannot be used, or no landmark of these images is there.
+    """
+    table = ground_truth.read_ground_truth(csv_path)
+    table = table[table[ground_truth.NAME_COLUMN].isin(data.names)]
+    indices = pd.Index(data.names).get_indexer(table[ground_truth.NAME_COLUMN])
+    find_outside(table, data.sizes[indices], csv_path)
+    points = np.full((len(data), 4, 2), np.nan)
+    points[indices] = ground_truth.landmark_values(table, "x", "y")
+    if np.isnan(points).all():
+        raise UserError(f"{csv_path}: no landmark of these images is in it")
+    return points
 
 
 def read_image(
@@ -181,7 +211,8 @@ def _find(folder: Path, name: str, files: Mapping[str, str]) -> Path:
                 raise UserError(f"{name}: is not a regular file")
             return folder / spelling
     other = files.get(Path(name).stem)
-    raise UserError(f"{name}: no such image{f'; there is {other}' if other else ''}")
+    hint = f"; there is {other}" if other and other != name else ""  # its own: a link to nothing
+    raise UserError(f"{name}: no such image{hint}")
 
 
 def _is_truncated_jpeg(content: bytes) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from common.biometry import LIMITS, is_within
 from common.files import write_file
@@ -24,12 +25,15 @@ if TYPE_CHECKING:  # matplotlib takes a second to import, and --help needs none 
 OFD_COLOR, BPD_COLOR = "#ffb000", "#00c8ff"  # told apart by colour-blind readers too
 COLORS = (OFD_COLOR, OFD_COLOR, BPD_COLOR, BPD_COLOR)
 # OFD-1 points up, OFD-2 down, BPD-1 left, BPD-2 right: as filled triangles in the ground truth,
-# as three-pointed stars in a prediction.
-MARKERS = {"ground truth": "^v<>", "predicted": "2134"}
-STYLES = {
+# as three-pointed stars in a prediction. A second reader's are rings.
+MARKERS = {"ground truth": "^v<>", "predicted": "2134", "second reader": "oooo"}
+LINES = {"ground truth": ":", "second reader": "--"}  # between the ends of a diameter
+STYLES: dict[str, dict[str, Any]] = {
     "ground truth": {"markersize": 8, "markeredgecolor": "black"},
     "predicted": {"markersize": 14, "markeredgewidth": 2.5},
+    "second reader": {"markersize": 9, "markeredgewidth": 1.5, "markerfacecolor": "none"},
 }
+IMAGES_PER_PAGE = 6
 REVIEW_COLOR = "crimson"
 DPI = 120
 
@@ -85,14 +89,32 @@ def augmentation_examples(data: LandmarkImages, augment: Callable, seed: int, pa
 
 
 def predictions(data: LandmarkImages, table: pd.DataFrame, path: str) -> None:
-    """Draw six images, evenly spaced over the data: ground truth, prediction, both with the error.
+    """Draw six images, evenly spaced over the data; in a PDF all images, six a page.
 
-    table: the prediction_table of data. Images that are flagged for review get a red frame.
+    table: the prediction_table of data.
     """
+    if not path.lower().endswith(".pdf"):
+        spaced = np.linspace(0, len(data) - 1, IMAGES_PER_PAGE)
+        _save(_prediction_page(data, table, np.unique(spaced.round().astype(int))), path)
+        return
+    from matplotlib.backends.backend_pdf import PdfPages
+
+    pdf = io.BytesIO()
+    with PdfPages(pdf) as pages:
+        starts = range(0, len(data), IMAGES_PER_PAGE)
+        for start in tqdm(starts, "Drawing", leave=False, unit="page"):
+            indices = np.arange(start, min(start + IMAGES_PER_PAGE, len(data)))
+            pages.savefig(_prediction_page(data, table, indices), dpi=72)  # of its images
+    write_file(path, pdf.getvalue())
+
+
+def _prediction_page(data: LandmarkImages, table: pd.DataFrame, chosen: np.ndarray) -> Figure:
+    """Draw some images, a row each: ground truth, prediction, both with the error and, where there
+    is one, the second reader. Images that are flagged for review get a red frame."""
     predicted = data.to_256(landmark_values(table, "pred_x", "pred_y"))
+    second = _second_reader(data, table)
     errors = landmark_values(table, "error_px256")
     columns = 3 if np.isfinite(errors).any() else 2  # image and prediction where nothing is known
-    chosen = np.unique(np.linspace(0, len(data) - 1, 6).round().astype(int))
     figure = _new_figure(4 * columns, 4.25 * len(chosen))
     grid = figure.subplots(len(chosen), columns, squeeze=False)
     for axes, index in zip(grid, chosen):
@@ -111,6 +133,7 @@ def predictions(data: LandmarkImages, table: pd.DataFrame, path: str) -> None:
             _mark(axes[0], landmarks, "ground truth")
             _mark(axes[2], landmarks, "ground truth")
             _mark(axes[2], predicted[index], "predicted")
+            _mark(axes[2], second[index], "second reader")
             for color, start, end in zip(COLORS, landmarks, predicted[index]):
                 axes[2].plot([start[0], end[0]], [start[1], end[1]], "-", color=color, linewidth=1)
         if table["review"].iloc[index]:
@@ -118,7 +141,7 @@ def predictions(data: LandmarkImages, table: pd.DataFrame, path: str) -> None:
             for axis in axes:
                 axis.spines[:].set(color=REVIEW_COLOR, linewidth=4)
     _add_legend(figure, grid[0])
-    _save(figure, path)
+    return figure
 
 
 def error_distribution(errors: np.ndarray, path: str) -> None:
@@ -157,28 +180,37 @@ def error_distribution(errors: np.ndarray, path: str) -> None:
     _save(figure, path)
 
 
-def audit_picture(table: pd.DataFrame, data: LandmarkImages, worst: pd.Index, path: str) -> None:
-    """Draw the three measures of an audit with their limits, and some images with their landmarks.
+def audit_picture(
+    table: pd.DataFrame, shares: tuple, data: LandmarkImages, worst: pd.Index, path: str
+) -> None:
+    """Draw the three measures of an audit with their limits, the plausible shares along the rows,
+    and some images with their landmarks, a second reader's too where there is one.
 
-    table: an audit_table, one row per image of data. worst: the indices of nine of them at most.
+    table: an audit_table, one row per image of data. shares: its audit.plausible_shares. worst: the
+    indices of nine images at most.
     """
-    figure = _new_figure(15, 16)
+    figure = _new_figure(18, 17)
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 3))
     plausible = table["plausible"]
     title = f"Audit of {plausible.count()} annotations: {plausible.sum()} plausible"
     figure.suptitle(title, fontsize=16)
-    _audit_measures(top, table)
+    axes = top.subplots(1, 4)
+    _audit_measures(axes, table)
+    bounds, heights = shares
+    axes[3].stairs(100 * heights, bounds, fill=True, color="0.65", edgecolor="white")
+    axes[3].set(title="Plausible annotations along the rows", xlabel="row", ylabel="%")
+    axes[3].set(xlim=(0, bounds[-1]), ylim=(0, 100))
     _audit_worst(bottom, table, data, worst)
     _save(figure, path)
 
 
-def _audit_measures(figure: SubFigure, table: pd.DataFrame) -> None:
+def _audit_measures(axes: Iterable[Axes], table: pd.DataFrame) -> None:
     labels = {
         "angle": "angle between the diameters (°)",
         "midpoint_distance": "distance of their midpoints / longer one (last bar: and more)",
         "ratio": "shorter / longer one",
     }
-    for axis, (column, label) in zip(figure.subplots(1, 3), labels.items()):
+    for axis, (column, label) in zip(axes, labels.items()):
         (side, limit), end = LIMITS[column], 90 if column == "angle" else 1
         values = table[column].dropna()
         passed = is_within(column, values)
@@ -201,7 +233,7 @@ def _audit_worst(
     figure: SubFigure, table: pd.DataFrame, data: LandmarkImages, worst: pd.Index
 ) -> None:
     figure.suptitle("The least plausible" if len(worst) else "None is implausible")
-    axes = figure.subplots(3, 3).flat
+    axes, second = figure.subplots(3, 3).flat, _second_reader(data, table)
     for axis in axes[len(worst) :]:
         axis.set_axis_off()
     for axis, index in zip(axes, worst):
@@ -210,6 +242,7 @@ def _audit_worst(
         width, height = data.sizes[index]
         axis.set_aspect(height / width)  # as the original, of which these are the pixels
         _mark(axis, landmarks, "ground truth")
+        _mark(axis, second[index], "second reader")
         angle, distance, ratio = table.loc[index, list(LIMITS)]
         measures = f"{angle:.0f}°, midpoints {distance:.2f}, ratio {ratio:.2f}"
         axis.set_title(f"{_shorten(data.names[index])}\n{measures}", parse_math=False)
@@ -235,11 +268,21 @@ def _show_image(axis: Axes, image: Tensor) -> None:
     axis.set(xticks=[], yticks=[], xlim=(-0.5, IMAGE_SIZE - 0.5), ylim=(IMAGE_SIZE - 0.5, -0.5))
 
 
+def _second_reader(data: LandmarkImages, table: pd.DataFrame) -> np.ndarray:
+    """Return the second reader's landmarks [N, 4, 2] in px at 256×256, NaN where there are none."""
+    if "ofd_1_second_x" not in table:
+        return np.full((len(data), 4, 2), np.nan)
+    return data.to_256(landmark_values(table, "second_x", "second_y"))
+
+
 def _mark(axis: Axes, landmarks: Tensor | np.ndarray, kind: str) -> None:
-    """Mark landmarks [4, 2]; in the ground truth, OFD and BPD each with the line between."""
+    """Mark those of the landmarks [4, 2] that are known, annotated diameters with the line between
+    their ends."""
     points = np.asarray(landmarks)
-    for i in (0, 2) if kind == "ground truth" else ():
-        axis.plot(*points[i : i + 2].T, ":", color=COLORS[i], linewidth=1)
+    if np.isnan(points).all():
+        return
+    for i in (0, 2) if kind in LINES else ():
+        axis.plot(*points[i : i + 2].T, LINES[kind], color=COLORS[i], linewidth=1)
     for name, color, marker, point in zip(LANDMARK_NAMES, COLORS, MARKERS[kind], points):
         style = {"color": color, "label": f"{name} {kind}", "linestyle": "none"}
         axis.plot(*point, marker, **style, **STYLES[kind])

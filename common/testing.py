@@ -10,7 +10,7 @@ from torch import nn
 from common import evaluation, ground_truth, plots, summary
 from common.devices import make_repeatable, select_device
 from common.files import check_outputs, write_table
-from common.images import load_images
+from common.images import load_images, read_second_reader
 from common.models import count_parameters
 from common.weights import load_models
 
@@ -41,6 +41,8 @@ def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     number = f", {len(models)} models" if len(models) > 1 else ""
     print(f"{type(models[0]).__name__}: {count_parameters(models[0]):,} parameters{number}")
     data = load_images(tested, args.image_folder_path)
+    if args.second_csv_path:
+        second = read_second_reader(args.second_csv_path, data)
 
     models = [model.to(device) for model in models]
     started = time.monotonic()
@@ -49,6 +51,15 @@ def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     predictions = evaluation.prediction_table(
         tested, data, prediction, args.split, sha256, args.review_confidence
     )
+    readers = ""
+    if args.second_csv_path:
+        found = prediction.landmarks.numpy().astype(float)
+        columns, distances = evaluation.compare_readers(data, second, found)
+        predictions = predictions.join(columns)
+        plausible = predictions["annotation_plausible"].fillna(False).to_numpy(bool)
+        groups = {"All images": np.ones(len(data), bool), "Plausible annotations": plausible}
+        flagged = predictions["review"].to_numpy()
+        readers = f"\n\n{summary.describe_readers(distances, groups, flagged)}"
     errors = evaluation.errors_of(predictions)
     error_picture = "not drawn, as no landmark is annotated"
     try:
@@ -59,6 +70,6 @@ def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
             error_picture = args.error_save_path
     finally:  # whatever happens to the files
         print(f"Predicted in {milliseconds:.1f} ms per image\n")
-        print(summary.describe_test(predictions))
+        print(summary.describe_test(predictions) + readers)
     print(f"\nTable:       {args.csv_save_path}\nPredictions: {args.pred_save_path}")
     print(f"Errors:      {error_picture}")
