@@ -47,8 +47,8 @@ def plausible_shares(measures: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Return where each tenth of the rows of an audit_table begins and ends, [11], and the share of
     plausible annotations in it, [10], NaN where none has all four landmarks."""
     bounds = np.linspace(0, len(measures), TENTHS + 1).round().astype(int)
-    parts = (measures["plausible"].iloc[a:b] for a, b in zip(bounds, bounds[1:]))
-    return bounds, np.array([part.mean() for part in parts], float)
+    parts = (measures["plausible"].iloc[a:b].dropna() for a, b in zip(bounds, bounds[1:]))
+    return bounds, np.array([part.astype(float).mean() for part in parts])
 
 
 def describe_audit(

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from common import UserError
 from common.biometry import DIAMETERS, diameters, in_best_order, measure_axes
-from common.ground_truth import LANDMARKS, NAME_COLUMN, RATE_COLUMN, landmark_values
+from common.ground_truth import NAME_COLUMN, RATE_COLUMN, landmark_columns, landmark_values
 from common.heatmaps import argmax_landmarks, confidence
 from common.images import LandmarkImages
 
@@ -92,16 +92,11 @@ def prediction_table(
     model_sha256: str,
     review_confidence: float,
 ) -> pd.DataFrame:
-    """Everything that is known of each image after a test, one row per image; the rest is NaN.
+    """Return what is known of each image after a test, one row per image; the rest is NaN. The
+    columns are explained in ReadMe_Complete.txt, section 10.
 
     table: the rows of the ground truth that `data` was loaded from. split, model_sha256 and
     review_confidence are put into every row.
-    Columns: `image_name`, `split`, `annotation_plausible` and `prediction_plausible` (by the
-    audit's rule), `review` (whether to look at the image again), `review_confidence`,
-    `model_sha256`; for each landmark L, `L_x`, `L_y`, `L_pred_x`, `L_pred_y` in px of the original
-    image, `L_error_px256` (the report's), `L_error_px`, `L_confidence` and `L_spread_px256`; for
-    each diameter D, `D_px` and `D_pred_px`; and with `px_to_mm_rate` in the ground truth
-    `L_error_mm`, `D_mm`, `D_pred_mm`.
     """
     annotated = landmark_values(table, "x", "y")
     found = data.to_original(prediction.landmarks.numpy().astype(np.float64))
@@ -128,9 +123,7 @@ def prediction_table(
         rate = table[[RATE_COLUMN]].to_numpy()
         by_landmark["error_mm"] = rate * by_landmark["error_px"]
         lengths |= {"mm": rate * lengths["px"], "pred_mm": rate * lengths["pred_px"]}
-    for i, landmark in enumerate(LANDMARKS):
-        for name, values in by_landmark.items():
-            columns[f"{landmark}_{name}"] = values[:, i].astype(np.float64)
+    columns |= landmark_columns(by_landmark)
     for i, diameter in enumerate(DIAMETERS):
         columns |= {f"{diameter}_{name}": values[:, i] for name, values in lengths.items()}
     predictions = pd.DataFrame(columns)
@@ -146,8 +139,7 @@ def compare_readers(
     named in_best_order.
 
     second: [N, 4, 2] in px of the original images. predicted: [N, 4, 2] in px of the 256×256 image.
-    Returns columns for a table (for each landmark L, `L_second_x`, `L_second_y`,
-    `L_second_error_px256` and, with predictions, `L_pred_second_px256`), and the distances by name:
+    Returns columns for a table (ReadMe_Complete.txt, section 10), and the distances by name,
     float64 [N, 4] in px of the 256×256 image, NaN where one of the two is.
     """
     annotated, second_256 = data.landmarks.cpu().numpy().astype(float), data.to_256(second)
@@ -167,13 +159,7 @@ def compare_readers(
         distances["predicted to second reader"] = distance(second_256, predicted)
         distances["predicted to annotated"] = distance(annotated, predicted)
         values["pred_second_px256"] = distances["predicted to second reader"]
-    return pd.DataFrame(
-        {
-            f"{landmark}_{name}": column[:, i]
-            for i, landmark in enumerate(LANDMARKS)
-            for name, column in values.items()
-        }
-    ), distances
+    return pd.DataFrame(landmark_columns(values)), distances
 
 
 def review_rules(table: pd.DataFrame) -> dict[str, np.ndarray]:

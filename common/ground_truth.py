@@ -101,6 +101,15 @@ def landmark_values(table: pd.DataFrame, *columns: str) -> np.ndarray:
     return table[names].to_numpy(np.float64).reshape(len(table), len(LANDMARKS), len(columns))
 
 
+def landmark_columns(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the columns of a table in which landmark_values finds these values, [N, 4] each."""
+    return {
+        f"{landmark}_{name}": of_all[:, i].astype(np.float64)
+        for i, landmark in enumerate(LANDMARKS)
+        for name, of_all in values.items()
+    }
+
+
 def find_subjects(table: pd.DataFrame) -> pd.Series | None:
     """The subject on each image, as text; the name of the Series says where it was found:
     `SubjectID` if any of its cells is filled in ("" in the others), else names like 010_HC.png and

@@ -39,35 +39,29 @@ DPI = 120
 
 
 def training_curves(history: dict[str, Any], path: str) -> None:
-    """Draw by epoch: training and validation loss, the best epoch marked; the share of validation
-    landmarks within 10 px; and the learning rate.
-
-    history: `train_losses`, `val_losses`, `val_within_10_px` and `learning_rates`, one value per
-    epoch.
-    """
+    """Draw by epoch the losses, the share of validation landmarks within 10 px, and the learning
+    rate, the best epoch marked. history: that of checkpoint.begin_or_resume."""
     epochs = np.arange(1, len(history["train_losses"]) + 1)
-    best = int(np.argmin(history["val_losses"]))
-    best_loss = history["val_losses"][best]
-    figure = _new_figure(18, 5)
-    left, middle, right = figure.subplots(1, 3)
-    left.plot(epochs, history["train_losses"], marker=".", label="training")
-    left.plot(epochs, history["val_losses"], marker=".", label="validation")
-    label = f"best: {best_loss:.5f} in epoch {epochs[best]}"
-    left.plot(epochs[best], best_loss, "k*", markersize=11, label=label)
-    left.set(title="Loss", ylabel="loss (log scale)", yscale="log")
-    left.legend()
     within = 100 * np.array(history["val_within_10_px"])
-    middle.plot(epochs, within, marker=".", color="tab:orange")
-    label = f"{within[best]:.1f} % in epoch {epochs[best]}, of the lowest loss"
-    middle.plot(epochs[best], within[best], "k*", markersize=11, label=label)
-    middle.set(title="Validation landmarks within 10 px", ylabel="%", ylim=(0, 100))
-    middle.legend()
-    right.plot(epochs, history["learning_rates"], marker=".", color="tab:green")
+    figure = _new_figure(18, 5)
+    left, middle, right = axes = figure.subplots(1, 3)
+    left.plot(epochs, history["train_losses"], ".-", label="training")
+    left.plot(epochs, history["val_losses"], ".-", label="validation")
+    left.set(title="Loss", ylabel="loss (log scale)", yscale="log")
+    middle.plot(epochs, within, ".-", color="tab:orange", label="validation")
+    middle.set(title="Landmarks within 10 px", ylabel="%", ylim=(0, 100))
+    right.plot(epochs, history["learning_rates"], ".-", color="tab:green")
     right.set(title="Learning rate", ylabel="learning rate", ylim=(0, None))
-    for axis in (left, middle, right):
+    best = int(np.argmin(history["val_losses"]))
+    best_loss, name = history["val_losses"][best], f"in epoch {epochs[best]}"
+    left.plot(epochs[best], best_loss, "k*", ms=11, label=f"best: {best_loss:.5f} {name}")
+    middle.plot(epochs[best], within[best], "k*", ms=11, label=f"{within[best]:.1f} % {name}")
+    for axis in axes:
         axis.set(xlabel="epoch", xlim=(0.5, max(len(epochs), 2) + 0.5))
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
+    left.legend()
+    middle.legend()
     _save(figure, path)
 
 
@@ -145,10 +139,8 @@ def _prediction_page(data: LandmarkImages, table: pd.DataFrame, chosen: np.ndarr
 
 
 def error_distribution(errors: np.ndarray, path: str) -> None:
-    """Draw the histogram of all pixel errors and a box plot per landmark.
-
-    errors: [N, 4] in px, NaN where they are not known.
-    """
+    """Draw the histogram of all pixel errors and a box plot per landmark. errors: [N, 4] in px, NaN
+    where they are not known."""
     is_known = np.isfinite(errors)
     known, image_count = errors[is_known], is_known.any(axis=1).sum()
     figure = _new_figure(14, 5)
@@ -156,23 +148,18 @@ def error_distribution(errors: np.ndarray, path: str) -> None:
     left.hist(known, bins=40, color="0.6", edgecolor="white")
     for value, name, style in ((known.mean(), "mean", "-"), (np.median(known), "median", "--")):
         left.axvline(value, color="crimson", linestyle=style, label=f"{name} {value:.2f} px")
-    left.set(
-        title=f"Pixel errors of {known.size} landmarks on {image_count} images",
-        xlabel="pixel error (px at 256×256)",
-        ylabel="landmarks",
-        xlim=(0, None),
-    )
+    title = f"Pixel errors of {known.size} landmarks on {image_count} images"
+    left.set(title=title, xlabel="pixel error (px at 256×256)", ylabel="landmarks", xlim=(0, None))
     left.yaxis.get_major_locator().set_params(integer=True)
     left.legend()
 
     by_landmark = [column[np.isfinite(column)] for column in errors.T]
     boxes = right.boxplot(by_landmark, patch_artist=True, medianprops={"color": "black"})
-    for box, color in zip(boxes["boxes"], COLORS):
-        box.set_facecolor(color)
-    labels = [
-        f"{name}\nmean {e.mean():.1f}\nmedian {np.median(e):.1f}" if len(e) else name
-        for name, e in zip(LANDMARK_NAMES, by_landmark)
-    ]
+    labels = list(LANDMARK_NAMES)
+    for i, values in enumerate(by_landmark):
+        boxes["boxes"][i].set_facecolor(COLORS[i])
+        if len(values):
+            labels[i] += f"\nmean {values.mean():.1f}\nmedian {np.median(values):.1f}"
     right.set_xticks(range(1, 5), labels)
     right.set(title="Pixel error per landmark", ylabel="pixel error (px at 256×256)")
     right.set_ylim(0, None)
@@ -184,59 +171,35 @@ def audit_picture(
     table: pd.DataFrame, shares: tuple, data: LandmarkImages, worst: pd.Index, path: str
 ) -> None:
     """Draw the three measures of an audit with their limits, the plausible shares along the rows,
-    and some images with their landmarks, a second reader's too where there is one.
+    and nine images with their landmarks, a second reader's too where there is one.
 
     table: an audit_table, one row per image of data. shares: its audit.plausible_shares. worst: the
-    indices of nine images at most.
+    indices of the images, nine at most.
     """
     figure = _new_figure(18, 17)
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 3))
     plausible = table["plausible"]
     title = f"Audit of {plausible.count()} annotations: {plausible.sum()} plausible"
     figure.suptitle(title, fontsize=16)
-    axes = top.subplots(1, 4)
-    _audit_measures(axes, table)
-    bounds, heights = shares
-    axes[3].stairs(100 * heights, bounds, fill=True, color="0.65", edgecolor="white")
-    axes[3].set(title="Plausible annotations along the rows", xlabel="row", ylabel="%")
-    axes[3].set(xlim=(0, bounds[-1]), ylim=(0, 100))
-    _audit_worst(bottom, table, data, worst)
-    _save(figure, path)
-
-
-def _audit_measures(axes: Iterable[Axes], table: pd.DataFrame) -> None:
+    *axes, last = top.subplots(1, 4)
     labels = {
         "angle": "angle between the diameters (°)",
         "midpoint_distance": "distance of their midpoints / longer one (last bar: and more)",
         "ratio": "shorter / longer one",
     }
-    for axis, (column, label) in zip(axes, labels.items()):
-        (side, limit), end = LIMITS[column], 90 if column == "angle" else 1
-        values = table[column].dropna()
-        passed = is_within(column, values)
-        shown = values.clip(upper=end)
-        axis.hist(
-            [shown[passed], shown[~passed]],
-            np.linspace(0, end, 46),  # each limit is the edge of a bar
-            stacked=True,
-            color=["0.65", REVIEW_COLOR],
-            edgecolor="white",
-        )
-        axis.axvline(limit, color="black", linestyle="--", label=f"limit {limit:g}")
-        axis.set(title=f"{passed.sum()} of {len(values)} {side} {limit:g}", xlabel=label)
-        axis.set(ylabel="images", xlim=(0, end))
-        axis.yaxis.get_major_locator().set_params(integer=True)
-        axis.legend()
+    for axis, (measure, label) in zip(axes, labels.items()):
+        _audit_measure(axis, measure, table[measure].dropna())
+        axis.set(xlabel=label, ylabel="images")
+    bounds, heights = shares
+    last.stairs(100 * heights, bounds, fill=True, color="0.65")
+    last.set(title="Plausible annotations along the rows", xlabel="row", ylabel="%")
+    last.set(xlim=(0, bounds[-1]), ylim=(0, 100))
 
-
-def _audit_worst(
-    figure: SubFigure, table: pd.DataFrame, data: LandmarkImages, worst: pd.Index
-) -> None:
-    figure.suptitle("The least plausible" if len(worst) else "None is implausible")
-    axes, second = figure.subplots(3, 3).flat, _second_reader(data, table)
-    for axis in axes[len(worst) :]:
+    bottom.suptitle("The least plausible" if len(worst) else "None is implausible")
+    grid, second = bottom.subplots(3, 3).flat, _second_reader(data, table)
+    for axis in grid[len(worst) :]:
         axis.set_axis_off()
-    for axis, index in zip(axes, worst):
+    for axis, index in zip(grid, worst):
         (image,), (landmarks,) = (part.cpu() for part in data.batch(slice(index, index + 1)))
         _show_image(axis, image)
         width, height = data.sizes[index]
@@ -246,7 +209,20 @@ def _audit_worst(
         angle, distance, ratio = table.loc[index, list(LIMITS)]
         measures = f"{angle:.0f}°, midpoints {distance:.2f}, ratio {ratio:.2f}"
         axis.set_title(f"{_shorten(data.names[index])}\n{measures}", parse_math=False)
-    _add_legend(figure, axes[:1])
+    _add_legend(bottom, grid[:1])
+    _save(figure, path)
+
+
+def _audit_measure(axis: Axes, measure: str, values: pd.Series) -> None:
+    """Draw how a measure is distributed, and its limit."""
+    (side, limit), end = LIMITS[measure], 90 if measure == "angle" else 1
+    passed, shown = is_within(measure, values), values.clip(upper=end)
+    parts, edges = [shown[passed], shown[~passed]], np.linspace(0, end, 46)  # one is the limit
+    axis.hist(parts, edges, stacked=True, color=["0.65", REVIEW_COLOR], edgecolor="white")
+    axis.axvline(limit, color="black", linestyle="--", label=f"limit {limit:g}")
+    axis.set(title=f"{passed.sum()} of {len(values)} {side} {limit:g}", xlim=(0, end))
+    axis.yaxis.get_major_locator().set_params(integer=True)
+    axis.legend()
 
 
 def _shorten(name: str) -> str:

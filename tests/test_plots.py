@@ -106,10 +106,12 @@ def test_augmentation_examples(data, figures, tmp_path):
 
 def test_audit(data, ground_truth, figures, tmp_path):
     measures = audit_table(ground_truth, {"all": ground_truth})
-    plots.audit_picture(measures, data, pd.Index([1, 0]), str(tmp_path / "a.png"))
+    shares = (np.array([0, 1, 2]), np.array([0.5, 1.0]))
+    plots.audit_picture(measures, shares, data, pd.Index([1, 0]), str(tmp_path / "a.png"))
     titles = [axis.get_title().split("\n")[0] for axis in figures[0].axes]
     assert titles[:3] == ["2 of 2 above 70", "2 of 2 below 0.2", "2 of 2 above 0.6"]
-    assert titles[3:5] == SHOWN[::-1]
+    assert titles[4:6] == SHOWN[::-1]
+    assert figures[0].axes[3].patches[0].get_data().values.tolist() == [50, 100]
 
 
 def test_one_epoch_has_its_curves(figures, tmp_path):
