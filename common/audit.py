@@ -67,6 +67,7 @@ def describe_audit(
     lines = [describe_splits(splits), "", line("Plausible annotations", plausible)]
     if len(measures) >= TENTHS:
         shares = " ".join(f"{share:.0%}" for share in plausible_shares(measures)[1])
+        shares = shares.replace("nan%", "-")
         lines.append(f"{'  in each tenth of the rows':<38}{shares}")
     for measure, (side, limit) in LIMITS.items():
         passed = is_within(measure, measures[measure][known])

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.audit import implausibility, main
+from common.audit import implausibility, main, plausible_shares
+from common.ground_truth import landmark_values
 from tests.conftest import ellipse, files_in, table_of
 
 # Nine annotations of which five are plausible; in the fifth, OFD is the shorter one.
@@ -66,7 +67,7 @@ def test_figures_of_a_table_made_by_hand(data, capsys):
     assert audit["ratio"].round(6).tolist() == [0.8, 0.3, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.2]
     assert audit["split"].value_counts().to_dict() == {"train": 7, "val": 1, "test": 1}
     assert audit["subject"].tolist() == [0, 0, 1, 2, 3, 4, 5, 6, 6]
-    assert cv2.imread("audit.png").shape == (1920, 1800, 3)
+    assert cv2.imread("audit.png").shape == (2040, 2160, 3)
 
     # The order of the least plausible: all three limits, then by how far beyond.
     beyond = implausibility(audit)
@@ -76,6 +77,57 @@ def test_figures_of_a_table_made_by_hand(data, capsys):
         3: 0.3333,  # 0.2 of 0.3
         8: 2.2738,  # 1 − 10/70 + 1 − 0.2/0.8 + 1 − 0.2/0.6
     }
+
+
+def test_where_in_the_file_annotations_are_bad(data, capsys):
+    """Twenty images, of which the first five and the last one are no heads, and two not known."""
+    rows = [ellipse(angle=20)] * 5 + [ellipse()] * 14 + [ellipse(short=20)]
+    table = table_of(*rows, names=[f"{i}.png" for i in range(20)])
+    table.iloc[6:8, 1:3] = np.nan
+    for name in table["image_name"]:
+        cv2.imwrite(f"images/{name}", cv2.imread(f"images/{NAMES[0]}"))
+    table.to_csv("ground_truth.csv", index=False)
+    main([*data, "--csv_save_path", "audit.csv"])
+    assert_printed(capsys, "in each tenth of the rows 0% 0% 50% - 100% 100% 100% 100% 100% 50%")
+    bounds, shares = plausible_shares(pd.read_csv("audit.csv").astype({"plausible": "boolean"})[:7])
+    assert bounds.tolist() == [0, 1, 1, 2, 3, 4, 4, 5, 6, 6, 7]
+    assert np.isnan(shares[[1, 5, 8, 9]]).all()
+
+
+def test_a_second_reader(data, capsys):
+    """The images are of 600×400 px: at 256×256, 7.03 px across and 6.25 px down are (3, 4)."""
+    second = np.array(ROWS) + np.array([3 * 600 / 256, 4 * 400 / 256])
+    second[0] = second[0][[3, 2, 0, 1]]  # diameters and ends have other names
+    table = table_of(*second, ellipse(), names=[*NAMES, "not here.png"])
+    table = table.drop(index=[2, 3]).iloc[::-1]
+    table.loc[4, ["bpd_2_x", "bpd_2_y"]] = np.nan
+    table.to_csv("second.csv", index=False)
+    second_reader = ["--second_csv_path", "second.csv"]
+    main([*data, *second_reader, "--csv_save_path", "audit.csv", "--plot_save_path", "audit.png"])
+    of_27 = "annotated to second reader 27 5.00 5.00 100.0% 0.0%"
+    assert_printed(
+        capsys,
+        f"Both readers: 7 of 9 images Second reader (px at 256×256; the four ends are named as it "
+        f"suits each image best) landmarks mean median ≤10 px >50 px All images {of_27} In train",
+        "Plausible annotations annotated to second reader 19 5.00 5.00 100.0% 0.0% "
+        "Implausible annotations annotated to second reader 8 5.00 5.00 100.0% 0.0%",
+    )
+    audit = pd.read_csv("audit.csv")
+    errors = landmark_values(audit, "second_error_px256")[..., 0]
+    assert np.isnan(errors).sum(axis=1).tolist() == [0, 0, 4, 4, 1, 0, 0, 0, 0]
+    assert np.nanmin(errors) == pytest.approx(5, abs=1e-4)
+    off = landmark_values(audit, "second_x", "second_y")[0] - ROWS[0]
+    assert off == pytest.approx(np.tile([7.03125, 6.25], (4, 1)))
+    assert cv2.imread("audit.png").shape == (2040, 2160, 3)
+
+    for other, message in (
+        (table_of(ellipse(), names=["not here.png"]), "second.csv: no landmark of these images"),
+        (table_of(ellipse(center=(700, 30)), names=NAMES[:1]), "row 1: 000_HC.png: OFD-1 (656.699"),
+    ):
+        other.to_csv("second.csv", index=False)
+        with pytest.raises(SystemExit):
+            main([*data, *second_reader])
+        assert message in capsys.readouterr().err
 
 
 def test_counts_are_of_what_is_annotated(data, capsys):

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from common.biometry import measure_axes, normalised_errors
+from common.biometry import in_best_order, measure_axes, normalised_errors
 from tests.conftest import ellipse
 
 
@@ -61,3 +61,21 @@ def test_normalised_error_of_no_length_is_unknown():
     error = normalised_errors(true + 1, true)[0]
     assert error[0] == pytest.approx(math.sqrt(2) / 100)
     assert math.isnan(error[1])
+
+
+def test_the_order_that_suits_a_reference_best():
+    """However the eight names are given, the same ends are found; none is taken twice."""
+    head = ellipse(turn=20)
+    for order in ((0, 1, 2, 3), (1, 0, 3, 2), (2, 3, 1, 0), (3, 2, 0, 1)):
+        renamed = head[list(order)]
+        best = in_best_order(renamed[None], head[None])[0]
+        assert renamed[best] == pytest.approx(head)
+    # An end of the one and of the other do not make a diameter.
+    crossed = head[[0, 2, 1, 3]]
+    assert sorted(in_best_order(crossed[None], head[None])[0][:2]) in ([0, 1], [2, 3])
+    # What one of the two lacks does not count, though the order is still that of the rest.
+    part = head[[2, 3, 1, 0]].copy()
+    part[3] = np.nan
+    assert in_best_order(part[None], head[None])[0].tolist() == [3, 2, 0, 1]
+    nothing = np.full((1, 4, 2), np.nan)
+    assert in_best_order(nothing, head[None])[0].tolist() == [0, 1, 2, 3]

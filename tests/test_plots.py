@@ -1,5 +1,7 @@
 """What pictures show, read from the figure that is saved; their sizes are tested with scripts."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from matplotlib.figure import Figure
 
 from common import plots
 from common.audit import audit_table
-from common.evaluation import Prediction, prediction_table
+from common.evaluation import Prediction, compare_readers, prediction_table
 from common.images import LandmarkImages
 from tests.conftest import ellipse, table_of
 
@@ -77,6 +79,34 @@ def test_predictions(data, ground_truth, figures, tmp_path):
     ):
         assert places(axis, kind) == pytest.approx(expected, abs=1e-3)
 
+    second = ground_truth.iloc[:, 1:].to_numpy().reshape(2, 4, 2) + np.array([2 * 7, 3 * 9])
+    second[1] = np.nan
+    columns, distances = compare_readers(data, second, predicted.numpy().astype(float))
+    assert distances["predicted to second reader"][0] == pytest.approx(np.hypot(4, 5), abs=1e-3)
+    plots.predictions(data, table.join(columns), str(tmp_path / "a.png"))
+    first, *_, last = figures[-1].axes[2::3]
+    assert places(first, "second reader") == pytest.approx(true + np.array([7, 9]), abs=1e-3)
+    assert len(places(last, "second reader")) == 0
+
+
+def test_a_pdf_shows_every_image(data, ground_truth, figures, tmp_path):
+    """Eight images are two pages, of six and of two."""
+    four_times = LandmarkImages(
+        [str(i) for i in range(8)],
+        data.images.repeat(4, 1, 1, 1),
+        data.landmarks.repeat(4, 1, 1),
+        data.sizes.repeat(4, axis=0),
+    )
+    prediction = Prediction(four_times.landmarks, torch.ones(8, 4), torch.ones(8, 4))
+    table = pd.concat([ground_truth] * 4, ignore_index=True)
+    table = prediction_table(table, four_times, prediction, "test", "", review_confidence=0.7)
+    plots.predictions(four_times, table, str(tmp_path / "a.PDF"))
+    shown = [[axis.get_title() for axis in figure.axes[::3]] for figure in figures]
+    assert [name.split(":")[0] for page in shown for name in page] == list("01234567")
+    assert len(shown[0]) == 6
+    pdf = (tmp_path / "a.PDF").read_bytes()
+    assert len(re.findall(rb"/Type /Page\b", pdf)) == 2
+
 
 def test_error_distribution(figures, tmp_path):
     errors = np.array([[1.0, 20, 300, 4], [2, 30, 400, 5], [9, 70, 500, 9]])
@@ -111,7 +141,7 @@ def test_audit(data, ground_truth, figures, tmp_path):
     titles = [axis.get_title().split("\n")[0] for axis in figures[0].axes]
     assert titles[:3] == ["2 of 2 above 70", "2 of 2 below 0.2", "2 of 2 above 0.6"]
     assert titles[4:6] == SHOWN[::-1]
-    assert figures[0].axes[3].patches[0].get_data().values.tolist() == [50, 100]
+    assert figures[0].axes[3].patches[0].get_data()[0].tolist() == [50, 100]
 
 
 def test_one_epoch_has_its_curves(figures, tmp_path):

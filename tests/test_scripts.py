@@ -249,7 +249,10 @@ def test_the_table_adds_up_to_what_the_screen_says(
     ground_truth.assign(px_to_mm_rate=0.25).to_csv("theirs.csv", index=False)
     expected = ground_truth if split == "all" else split_ground_truth(ground_truth)[split]
     arguments = ["--csv_path", "theirs.csv", *data_arguments[2:], "--split", split]
-    printed, table = run_tester(number, *arguments)
+    # The second reader marks the same ends, under other names.
+    names = [ground_truth.columns[i] for i in (0, 5, 6, 7, 8, 3, 4, 1, 2)]
+    ground_truth[::-1].set_axis(names, axis=1).to_csv("second.csv", index=False)
+    printed, table = run_tester(number, *arguments, "--second_csv_path", "second.csv")
 
     assert table["image_name"].tolist() == expected["image_name"].tolist()
     assert set(table["split"]) == {split}
@@ -275,6 +278,15 @@ def test_the_table_adds_up_to_what_the_screen_says(
         f"Mean ± std {errors.mean():.2f} ± {errors.std():.2f} Median {np.median(errors):.2f}"
         in words
     )
+    assert (landmark_values(table, "second_x", "second_y") == annotated).all()
+    assert landmark_values(table, "second_error_px256") == pytest.approx(0, abs=1e-4)
+    second = landmark_values(table, "pred_second_px256")[..., 0]
+    assert (second.mean(axis=1) < errors.mean(axis=1) + 1e-4).all()  # in the best order
+    line = f"{second.size} {second.mean():.2f} {np.median(second):.2f} "
+    line += f"{(second <= 10).mean():.1%} {(second > 50).mean():.1%}"
+    assert f"predicted to second reader {line} predicted to annotated {line}" in words
+    wrong, review = second > 20, table["review"].to_numpy()
+    assert f"Review: {wrong[review].sum()} of the {wrong.sum()} landmarks more than" in words
     errors_mm = landmark_values(table, "error_mm")
     assert errors_mm == pytest.approx(landmark_values(table, "error_px") / 4)
     assert f"{(errors_mm <= 5).mean():.1%} of {errors_mm.size} within 5 mm" in words
