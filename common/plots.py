@@ -72,13 +72,12 @@ def augmentation_examples(data: LandmarkImages, augment: Callable, seed: int, pa
     changed = augment(*eight_times, torch.Generator(device).manual_seed(seed))
     images, landmarks = (part.cpu() for part in changed)
     figure = _new_figure(16, 9)
-    axes = figure.subplots(2, 4).flat
-    for number, axis in enumerate(axes):
+    figure.suptitle("Augmented versions of one training image")
+    for number, axis in enumerate(figure.subplots(2, 4).flat):
         _show_image(axis, images[number])
         _mark(axis, landmarks[number], "ground truth")
         axis.set_title(f"version {number + 1}")
-    figure.suptitle("Augmented versions of one training image")
-    _add_legend(figure, axes[:1])
+    _add_legend(figure, figure.axes)
     _save(figure, path)
 
 
@@ -106,8 +105,7 @@ def _prediction_page(data: LandmarkImages, table: pd.DataFrame, chosen: np.ndarr
     """Draw some images, a row each: ground truth, prediction, both with the error and, where there
     is one, the second reader. Images that are flagged for review get a red frame."""
     predicted = data.to_256(landmark_values(table, "pred_x", "pred_y"))
-    second = _second_reader(data, table)
-    errors = landmark_values(table, "error_px256")
+    second, errors = _second_reader(data, table), landmark_values(table, "error_px256")
     columns = 3 if np.isfinite(errors).any() else 2  # image and prediction where nothing is known
     figure = _new_figure(4 * columns, 4.25 * len(chosen))
     grid = figure.subplots(len(chosen), columns, squeeze=False)
@@ -124,8 +122,8 @@ def _prediction_page(data: LandmarkImages, table: pd.DataFrame, chosen: np.ndarr
             error = f"mean error {known.mean():.1f} px" if known.size else "not annotated"
             axes[0].set_title(f"{name}: ground truth", parse_math=False)
             axes[2].set_title(f"overlay, {error}")
-            _mark(axes[0], landmarks, "ground truth")
-            _mark(axes[2], landmarks, "ground truth")
+            for axis in axes[::2]:
+                _mark(axis, landmarks, "ground truth")
             _mark(axes[2], predicted[index], "predicted")
             _mark(axes[2], second[index], "second reader")
             for color, start, end in zip(COLORS, landmarks, predicted[index]):
@@ -134,7 +132,7 @@ def _prediction_page(data: LandmarkImages, table: pd.DataFrame, chosen: np.ndarr
             axes[1].set_title("prediction: TO BE REVIEWED", color=REVIEW_COLOR, weight="bold")
             for axis in axes:
                 axis.spines[:].set(color=REVIEW_COLOR, linewidth=4)
-    _add_legend(figure, grid[0])
+    _add_legend(figure, grid.flat)
     return figure
 
 
@@ -178,9 +176,8 @@ def audit_picture(
     """
     figure = _new_figure(18, 17)
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 3))
-    plausible = table["plausible"]
-    title = f"Audit of {plausible.count()} annotations: {plausible.sum()} plausible"
-    figure.suptitle(title, fontsize=16)
+    count, plausible = table["plausible"].count(), table["plausible"].sum()
+    figure.suptitle(f"Audit of {count} annotations: {plausible} plausible", fontsize=16)
     *axes, last = top.subplots(1, 4)
     labels = {
         "angle": "angle between the diameters (°)",
@@ -209,7 +206,7 @@ def audit_picture(
         angle, distance, ratio = table.loc[index, list(LIMITS)]
         measures = f"{angle:.0f}°, midpoints {distance:.2f}, ratio {ratio:.2f}"
         axis.set_title(f"{_shorten(data.names[index])}\n{measures}", parse_math=False)
-    _add_legend(bottom, grid[:1])
+    _add_legend(bottom, grid)
     _save(figure, path)
 
 

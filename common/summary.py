@@ -77,32 +77,30 @@ def describe_test(table: pd.DataFrame) -> str:
 
 
 def describe_readers(
-    distances: dict[str, np.ndarray], groups: dict[str, np.ndarray], flagged: np.ndarray | None
+    distances: dict[str, np.ndarray],
+    groups: dict[str, np.ndarray],
+    flagged: np.ndarray | None = None,
 ) -> str:
-    """Give the figures of evaluation.compare_readers for groups of images, bool [N] by name; then
-    what the review flag finds, flagged, bool [N], if there are predictions."""
-    lines = [
-        "Second reader (px at 256×256; the four ends are named as it suits each image best)",
-        f"{'':<36}{'landmarks':>9}{'mean':>8}{'median':>8}{'≤10 px':>8}{'>50 px':>8}",
-    ]
+    """Give the distances of compare_readers in groups of images, bool [N] by name; and what the
+    review flag finds by the second reader, where flagged, bool [N], says so."""
+    title = "Second reader (px at 256×256; the four ends are named as it suits each image best)"
+    lines = [title, f"{'':<36}landmarks    mean  median  ≤10 px  >50 px"]
     for group, is_in in groups.items():
         lines.append(group)
         for name, values in distances.items():
             known = values[is_in][np.isfinite(values[is_in])]
             line = f"  {name:<34}{known.size:>9}"
             if known.size:
-                line += f"{known.mean():8.2f}{np.median(known):8.2f}"
-                line += f"{(known <= BANDS[0]).mean():8.1%}{(known > BANDS[2]).mean():8.1%}"
+                shares = f"{(known <= BANDS[0]).mean():8.1%}{(known > BANDS[2]).mean():8.1%}"
+                line += f"{known.mean():8.2f}{np.median(known):8.2f}{shares}"
             lines.append(line)
     if flagged is not None:
         errors = distances["predicted to second reader"]
         wrong, passed = errors > REVIEW_ERROR, errors[~flagged]
-        line = f"Review: {wrong[flagged].sum()} of the {wrong.sum()} landmarks more than "
-        line += (
-            f"{REVIEW_ERROR} px from the second reader are on the {flagged.sum()} images flagged"
-        )
+        line = f"Review: {flagged.sum()} flagged images have {wrong[flagged].sum()} of the "
+        line += f"{wrong.sum()} landmarks more than {REVIEW_ERROR} px from the second reader"
         if np.isfinite(passed).any():
-            line += f"; mean error of those not flagged {np.nanmean(passed):.2f} px"
+            line += f"; mean error of the other images {np.nanmean(passed):.2f} px"
         lines += textwrap.wrap(line, 78, subsequent_indent="  ")
     return "\n".join(lines)
 

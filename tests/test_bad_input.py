@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from common.ground_truth import COLUMNS
+from common.models import UNet
 from tests.conftest import HYPOTHESES, files_in, script
 
 
@@ -140,22 +141,19 @@ def test_arguments_are_refused_before_any_work(kind, number, arguments, message,
         ("Trainer", 1, ["--precision", "fp16", "--device", "cpu"], "--precision fp16 is for CUDA"),
         ("Trainer", 1, ["--image_folder_path", "no"], "no: cannot be read: No such file"),
         ("Trainer", 1, ["--resume"], "model_checkpoint.pth: not a PyTorch weights file"),
-        (
-            "Trainer",
-            3,
-            ["--encoder_weights", "ground_truth.csv"],
-            "csv: not a PyTorch",
-        ),
-        (
-            "Tester",
-            1,
-            ["--model_path", "ground_truth.csv"],
-            "csv: not a PyTorch weights",
-        ),
+        ("Trainer", 3, ["--encoder_weights", "ground_truth.csv"], "csv: not a PyTorch weights"),
+        ("Trainer", 1, ["--initial_weights", "ground_truth.csv"], "csv: not a PyTorch weights"),
+        ("Tester", 1, ["--model_path", "ground_truth.csv"], "csv: not a PyTorch weights"),
+        ("Tester", 1, ["--second_csv_path", "no.csv"], "no.csv: no such ground-truth file"),
     ],
 )
 def test_what_is_found_later(kind, number, arguments, message, check):
     check(message, kind, number, arguments)
+
+
+def test_initial_weights_of_another_network(check, weights):
+    message = "these weights belong to Hypotheses 1 and 2 (UNet)"
+    check(message, "Trainer", 3, ["--initial_weights", str(weights[UNet])])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -180,9 +180,12 @@ def test_a_run_may_start_from_the_weights_of_another(tmp_path, capsys):
             run(folder, Loss(8, KeyboardInterrupt), learning_rate=1e-30, **options, epochs=2,
                 checkpoint_seconds=0)  # fmt: skip
         assert f"{name}: training starts from these weights" in capsys.readouterr().out
-        loss = load(folder)[1]["val_losses"][0]
+        state = load(folder)[1]
         # The statistics of the batch normalisation still move, in three batches.
-        assert loss == pytest.approx(first["val_losses"][of_epoch - 1], rel=0.1)
+        assert state["val_losses"][0] == pytest.approx(first["val_losses"][of_epoch - 1], rel=0.1)
+        origin = torch.load(tmp_path / "first" / name, weights_only=True)
+        origin = origin.get("model_state_dict", origin)
+        assert torch.equal(state["model_state_dict"]["2.weight"], origin["2.weight"])
         options["initial_weights"] = "gone.pth"
         run(folder, learning_rate=1e-30, **options, epochs=2, resume=True)
         seen = load(folder)[1]["train_images"]

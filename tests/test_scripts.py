@@ -210,6 +210,13 @@ def test_hypothesis_3_with_the_augmentation_of_hypothesis_2(handed_to_fit):
     assert seen["args"].augment is True
 
 
+def test_whoever_starts_from_weights_downloads_none(handed_to_fit, monkeypatch):
+    monkeypatch.delattr("torch.hub.load_state_dict_from_url")
+    monkeypatch.delattr("torchvision.models._api.load_state_dict_from_url")
+    seen = handed_to_fit(3, "--encoder_weights", "imagenet", "--initial_weights", "model.pth")
+    assert seen["args"].initial_weights == "model.pth"
+
+
 def test_the_six_split_alike(handed_to_fit, data_arguments, weights, monkeypatch, small_images):
     monkeypatch.setattr("common.plots.predictions", lambda data, *_: tested.extend(data.names))
     splits = []
@@ -286,7 +293,8 @@ def test_the_table_adds_up_to_what_the_screen_says(
     line += f"{(second <= 10).mean():.1%} {(second > 50).mean():.1%}"
     assert f"predicted to second reader {line} predicted to annotated {line}" in words
     wrong, review = second > 20, table["review"].to_numpy()
-    assert f"Review: {wrong[review].sum()} of the {wrong.sum()} landmarks more than" in words
+    found = f"have {wrong[review].sum()} of the {wrong.sum()} landmarks more than 20 px from"
+    assert f"Review: {review.sum()} flagged images {found} the second reader" in words
     errors_mm = landmark_values(table, "error_mm")
     assert errors_mm == pytest.approx(landmark_values(table, "error_px") / 4)
     assert f"{(errors_mm <= 5).mean():.1%} of {errors_mm.size} within 5 mm" in words
@@ -386,6 +394,7 @@ def test_a_checkpoint_is_not_tested_on_its_training_images(
     table.assign(SubjectID=list("FEDCBA")).to_csv("subjects.csv", index=False)
     state_dict = torch.load(weights[ResNetUNet], weights_only=True)
     checkpoint = {"model_state_dict": state_dict, "train_images": table["image_name"][2:].tolist()}
+    checkpoint["untrained_landmarks"] = ["OFD-2"]
     torch.save(checkpoint, "trained.pth")
     given = ["--image_folder_path", str(samples / "images"), "--model_path", "trained.pth"]
     before = files_in(tmp_path)
@@ -400,8 +409,9 @@ def test_a_checkpoint_is_not_tested_on_its_training_images(
         (line,) = lines_of(capsys.readouterr().err)
         assert "trained.pth: was trained on 1 of the 1 images of this split" in line
     assert files_in(tmp_path) == before
-    _, tested = run_tester(3, *given, "--csv_path", "reversed.csv", "--split", "all")
+    printed, tested = run_tester(3, *given, "--csv_path", "reversed.csv", "--split", "all")
     assert len(tested) == 6
+    assert "trained.pth: OFD-2 was not trained: what is found for it means nothing\n" in printed
 
 
 def test_a_checkpoint_of_another_hypothesis_is_refused_but_not_what_another_package_wrote(
