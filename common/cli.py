@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import re
 import shlex
@@ -158,8 +159,8 @@ def reports_errors(*, resumable: bool = False) -> Iterator[None]:
 
     A UserError becomes its message and exit status 2, and so does a lack of memory; Ctrl-C becomes
     one line (with the command that resumes, if the script can) and exit status 130; a reader that
-    has left (`| head`) ends the script quietly with status 1. Only rank 0 of several processes
-    prints, and a script that is not resumable refuses them.
+    has left (`| head`) ends the script quietly with status 1, and a full disk behind `>` with its
+    line. Only rank 0 of several processes prints, and a script that is not resumable refuses them.
     """
     # A notebook names a backend of its own, without which matplotlib cannot be imported here.
     os.environ["MPLBACKEND"] = "agg"
@@ -190,8 +191,12 @@ def reports_errors(*, resumable: bool = False) -> Iterator[None]:
         raise SystemExit(130) from error
     except Exception as error:
         out_of_memory = re.search("out of memory|allocate memory", str(error))
-        if not (isinstance(error, (UserError, MemoryError)) or out_of_memory):
+        disk_full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        if not (isinstance(error, (UserError, MemoryError)) or out_of_memory or disk_full):
             raise
         advice = "out of memory: try half the --batch_size, or --device cpu"
+        if disk_full:  # that of stdout: a file's is a UserError
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            advice = f"what is printed cannot be written: {error.strerror}"
         print(f"error: {error if isinstance(error, UserError) else advice}", file=sys.stderr)
         raise SystemExit(2) from error

@@ -164,14 +164,13 @@ def compare_readers(
 
 def review_rules(table: pd.DataFrame) -> dict[str, np.ndarray]:
     """Which images of a prediction_table each rule flags for review: name → bool [N]."""
-    is_far = landmark_values(table, "spread_px256") > REVIEW_ERROR
+    spreads = landmark_values(table, "spread_px256")
     limit = table["review_confidence"].iloc[0]  # one for all rows
     is_sure = landmark_values(table, "confidence") >= limit  # NaN is flagged too
-    return {
-        "implausible prediction": ~table["prediction_plausible"].to_numpy(),
-        f"spread above {REVIEW_ERROR} px": is_far.any(axis=(1, 2)),
-        f"confidence below {limit:g}": ~is_sure.all(axis=(1, 2)),
-    }
+    rules = {"implausible prediction": ~table["prediction_plausible"].to_numpy()}
+    if not np.isnan(spreads).all():  # a single model has none
+        rules[f"spread above {REVIEW_ERROR} px"] = (spreads > REVIEW_ERROR).any(axis=(1, 2))
+    return rules | {f"confidence below {limit:g}": ~is_sure.all(axis=(1, 2))}
 
 
 def choose_review_confidence(table: pd.DataFrame) -> float | None:

@@ -74,6 +74,14 @@ def check_outputs(args: Namespace, **more: str) -> None:
             raise UserError(f"{path}: the folder {os.path.dirname(path) or folder} does not exist")
         if not os.access(folder, os.W_OK):
             raise UserError(f"{path}: the folder {folder} cannot be written to")
+        try:
+            os.stat(target)
+            if not os.access(target, os.W_OK):
+                raise UserError(f"{path}: is write-protected and will not be replaced")
+        except FileNotFoundError:
+            pass
+        except OSError as error:  # too long a name
+            raise UserError(f"{path}: cannot be written: {error.strerror}") from error
         if Path(target).is_relative_to(images):
             raise UserError(
                 f"{path}: lies in the image folder, where nothing is written: give a path elsewhere"

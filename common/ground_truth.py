@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +43,9 @@ def read_ground_truth(csv_path: str) -> pd.DataFrame:
     Returns one row per image in the order of the file: `image_name` and the eight coordinates
     `ofd_1_x … bpd_2_y`, float64, in pixels of the original image; then, where the file has them,
     `px_to_mm_rate`, float64, and `SubjectID`, text. A number that is not known is NaN: an empty
-    cell, `NA` or `nan`, and every coordinate of a file that has none of the eight columns. Columns
-    are found by name, in any order and without regard to case, spaces, hyphens and underscores;
-    others are left out.
+    cell, `NA` or `nan`, and every coordinate of a file that has none of the eight columns (nor any
+    other with ofd or bpd in its name); a subject is then "". Columns are found by name, in any
+    order and without regard to case, spaces, hyphens and underscores; others are left out.
     Raises UserError, naming file, row and column, for everything that cannot be used.
     """
     cells = _read_cells(csv_path)
@@ -54,7 +54,8 @@ def read_ground_truth(csv_path: str) -> pd.DataFrame:
         if column.name == NAME_COLUMN:
             return column
         if column.name == SUBJECT_COLUMN:
-            return column.str.replace(r"\.0$", "", regex=True)  # 683.0 is 683
+            column = column.str.replace(r"\.0$", "", regex=True)  # 683.0 is 683
+            return column.mask(column.str.lower().isin(NOT_KNOWN), "")
         return pd.to_numeric(column, errors="coerce").astype(np.float64)
 
     # The eight columns may all be missing; then they are NaN.
@@ -65,18 +66,22 @@ def read_ground_truth(csv_path: str) -> pd.DataFrame:
 
 
 def list_images(image_folder: str) -> pd.DataFrame:
-    """A ground truth without annotations: every image file of a folder, in the order of names.
+    """A ground truth without annotations: a folder's images, without HC18's masks, in order.
 
     Raises UserError for a folder that cannot be read or holds no image files, and for their names.
     """
-    files = list_folder(image_folder)
-    names = [n for n in files if n.lower().endswith(IMAGE_ENDINGS) and not n.startswith(".")]
+    files = [name for name in list_folder(image_folder) if not name.startswith(".")]
+    images = [name for name in files if name.lower().endswith(IMAGE_ENDINGS)]
+    names = [name for name in images if not re.search(r"_annotation\.\w+$", name.lower())]
+    if len(names) < len(images):
+        print(f"{len(images) - len(names)} files named *_Annotation.* are left out")
     if not names:
-        raise UserError(f"{image_folder}: holds no image files")
-    cells = pd.DataFrame({NAME_COLUMN: names})
-    table = cells.reindex(columns=list(COLUMNS))
-    raise_problems(image_folder, _find_problems(cells, table))
-    return table
+        endings = sorted(set(re.findall(r"(?m)(?:\.nii)?\.[a-z]\w*$", "\n".join(files).lower())))
+        there = f"; there are {', '.join(endings)} files: convert them first" if endings else ""
+        raise UserError(f"{image_folder}: holds no image files ({', '.join(IMAGE_ENDINGS)}){there}")
+    # Before pandas has them: with pyarrow it cannot hold a name that is not UTF-8.
+    raise_problems(image_folder, _find_name_problems(names))
+    return pd.DataFrame({NAME_COLUMN: names}).reindex(columns=list(COLUMNS))
 
 
 def list_folder(folder: str) -> list[str]:
@@ -215,9 +220,12 @@ def _read_cells(csv_path: str) -> pd.DataFrame:
         return re.sub(r"[\s_-]", "", name).lower()
 
     known = {plain(name): name for name in (*COLUMNS, RATE_COLUMN, SUBJECT_COLUMN)}
-    header = [known.get(plain(cell)) for cell in cells.iloc[0]] if len(cells) else []
-    missing = [name for name in COLUMNS if name not in header]
-    if missing and missing != list(COLUMNS[1:]):  # images without annotations
+    plain_header = [plain(cell) for cell in cells.iloc[0]] if len(cells) else []
+    header = [known.get(cell) for cell in plain_header]
+    # Images without annotations, unless a column looks like a coordinate (a number: no header).
+    is_list = not any(re.search(r"ofd|bpd|^[\d.]+$", cell) for cell in plain_header)
+    missing = [name for name in (COLUMNS[:1] if is_list else COLUMNS) if name not in header]
+    if missing:
         raise UserError(
             f"{csv_path}: no column named {', '.join(missing)}; its first line is: {first_line}"
         )
@@ -227,24 +235,34 @@ def _read_cells(csv_path: str) -> pd.DataFrame:
         raise UserError(f"{csv_path}: more than one column named {', '.join(repeated)}")
     if len(cells) == 1:
         raise UserError(f"{csv_path}: no rows")
+    if is_list:
+        print(f"{csv_path}: holds no landmarks: no column named {', '.join(COLUMNS[1:])}")
+    if "pixelsize(mm)" in plain_header:  # HC18's
+        print(f"{csv_path}: pixel size(mm) is not used; {RATE_COLUMN} is read, in mm per px")
     rows = cells.iloc[1:, [header.index(name) for name in used]]
     return rows.set_axis(used, axis=1).reset_index(drop=True)
 
 
-def _find_problems(cells: pd.DataFrame, table: pd.DataFrame) -> list[Problem]:
-    """What is wrong with the rows themselves, before any image is opened."""
-    problems = []
-    names = table[NAME_COLUMN]
-    repeated = names.map(os.path.normpath).duplicated()
+def _find_name_problems(names: Iterable[str]) -> list[Problem]:
+    problems, seen = [], set()
     for row, name in enumerate(names):
+        path = os.path.normpath(name)
         if not name:
             problems.append((row, "no image name"))
         elif re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", name):
             problems.append((row, f"{name!a}: the name holds control characters, or is not UTF-8"))
         elif Path(name).is_absolute() or ".." in Path(name).parts:
             problems.append((row, f"{name}: the name leads out of the image folder"))
-        elif repeated[row]:
+        elif path in seen:
             problems.append((row, f"{name}: the name stands in an earlier row already"))
+        seen.add(path)
+    return problems
+
+
+def _find_problems(cells: pd.DataFrame, table: pd.DataFrame) -> list[Problem]:
+    """What is wrong with the rows themselves, before any image is opened."""
+    names = table[NAME_COLUMN]
+    problems = _find_name_problems(names)
     for column in cells.columns.difference([NAME_COLUMN, SUBJECT_COLUMN], sort=False):
         values, texts = table[column], cells[column]
         rule = "a number above 0" if column == RATE_COLUMN else "a number"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -232,6 +233,7 @@ def _new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     matplotlib.rcdefaults()  # the user's own settings may need LaTeX
+    warnings.filterwarnings("ignore", "Glyph")  # its font lacks the letters of many names
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -125,6 +125,9 @@ def test_a_tester_reads_only_what_it_tests(case, check, weights, capsys):
         ("Tester", 1, ["--error_save_path", "images"], "images: is a folder"),
         ("Trainer", 1, ["--model_save_path", "no/m.pth"], "no/m.pth: the folder no does not exist"),
         ("Trainer", 1, ["--model_save_path", "to_nowhere.pth"], "does not exist"),
+        # The name of its checkpoint would have more than 255 letters.
+        ("Trainer", 1, ["--model_save_path", f"{'m' * 245}.pth"], "m_checkpoint.pth: cannot be wr"),
+        ("Tester", 1, ["--csv_save_path", f"{'c' * 252}.csv"], ".csv: cannot be written: File na"),
         ("Trainer", 1, ["--plot_save_path", ""], "--plot_save_path: is empty"),
         ("Trainer", 1, ["--image_folder_path", ""], "--image_folder_path: is empty"),
         ("Tester", 1, ["--model_path", ""], "--model_path: is empty"),

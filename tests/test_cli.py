@@ -122,6 +122,15 @@ def test_the_work_goes_on_when_a_stream_is_closed(monkeypatch):
     assert done
 
 
+def test_a_full_disk_behind_stdout_ends_in_a_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", open("/dev/full", "w"))  # noqa: SIM115
+    with pytest.raises(SystemExit) as stopped:
+        talkative([])
+    assert stopped.value.code == 2
+    line = "error: what is printed cannot be written: No space left on device\n"
+    assert capsys.readouterr().err == line
+
+
 def test_a_sign_that_the_terminal_lacks_is_no_error(monkeypatch):
     shown = io.BytesIO()
     stream = io.TextIOWrapper(shown, encoding="ascii")

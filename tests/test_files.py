@@ -109,9 +109,14 @@ def test_unusual_names_are_written(name, tmp_path, monkeypatch):
     assert (tmp_path / name).read_bytes() == b"new"
 
 
-def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # root may write anywhere
-    with pytest.raises(UserError, match="cannot be written to"):
+@pytest.mark.parametrize(
+    ("locked", "message"), [(".", "cannot be written to"), ("model.pth", "is write-protected")]
+)
+def test_what_may_not_be_written_is_refused(locked, message, tmp_path, monkeypatch):
+    locked = os.path.realpath(tmp_path / locked)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != locked)  # root may write anywhere
+    (tmp_path / "model.pth").touch()
+    with pytest.raises(UserError, match=f"model.pth: .*{message}"):
         check_outputs(outputs(model_save_path=str(tmp_path / "model.pth")))
 
 

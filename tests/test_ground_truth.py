@@ -19,6 +19,8 @@ from common.ground_truth import (
 )
 
 HEADER = "image_name,ofd_1_x,ofd_1_y,ofd_2_x,ofd_2_y,bpd_1_x,bpd_1_y,bpd_2_x,bpd_2_y"
+ANOTHER_HEADER = "image_name,ofd_x1,ofd_y1,ofd_x2,ofd_y2,bpd_x1,bpd_y1,bpd_x2,bpd_y2"
+LANDMARK_COLUMNS = HEADER.replace(",", ", ")[len("image_name, ") :]
 ROW = "a.png,1,2,3,4,5,6,7,8"
 VALUES = [1, 2, 3, 4, 5, 6, 7, 8]
 
@@ -93,8 +95,8 @@ def test_split_needs_six_rows_or_six_known_subjects():
     for split_by in ("image", "subject"):
         splits = split_ground_truth(subjects_table(names), split_by)
         assert sizes(splits) == {"train": 4, "val": 1, "test": 1}
-    with pytest.raises(UserError, match="5 rows"):
-        split_ground_truth(subjects_table(names[:5]))
+    with pytest.raises(UserError, match=r"^mine.csv: 5 rows, .* at least 6.*--split all"):
+        split_ground_truth(subjects_table(names[:5]), source="mine.csv")
     with pytest.raises(UserError, match="5 subjects"):
         split_ground_truth(subjects_table([*names[:5], "4_2HC.png"]), "subject")
     with pytest.raises(UserError, match=r"^.*nothing says who is on each image.*$"):
@@ -157,18 +159,23 @@ def test_a_landmark_may_be_unknown_and_a_name_may_be_odd(tmp_path):
     assert values[0, 1:].tolist() == [[3, 4], [5, 6], [7, 8]]
 
 
-def test_all_eight_columns_may_be_missing(tmp_path):
-    table = read_ground_truth(write_csv(tmp_path, "px_to_mm_rate,Image Name\n0.1,a.png\n"))
+def test_all_eight_columns_may_be_missing(tmp_path, capsys):
+    path = write_csv(tmp_path, "px_to_mm_rate,Pixel size(mm),Image Name\n0.1,0.2,a.png\n")
+    table = read_ground_truth(path)
     assert table.columns.tolist() == [*COLUMNS, "px_to_mm_rate"]
     assert table["image_name"].tolist() == ["a.png"]
     assert not has_landmarks(table).any()
+    assert capsys.readouterr().out.splitlines() == [
+        f"{path}: holds no landmarks: no column named {LANDMARK_COLUMNS}",
+        f"{path}: pixel size(mm) is not used; px_to_mm_rate is read, in mm per px",
+    ]
 
 
 def test_an_empty_subject_is_refused_where_the_split_is_by_subject(tmp_path):
     names = [f"{i}_HC.png" for i in range(8)]
     table = subjects_table(names, [*"ABCDEF", "", ""])
-    with pytest.raises(UserError, match=r"--split_by subject: 2 problems\n  row 7: no SubjectID"):
-        split_ground_truth(table, "subject")
+    with pytest.raises(UserError, match=r"^mine.csv: 2 problems\n  row 7: no SubjectID"):
+        split_ground_truth(table, "subject", "mine.csv")
     seen = subjects_in_training(split_ground_truth(table))
     assert seen["test"].name == "SubjectID"
     assert not any(rows.any() for rows in seen.values())  # two of nobody are not the same one
@@ -182,6 +189,8 @@ def test_scale_and_subject_are_kept(tmp_path):
     assert table["px_to_mm_rate"].tolist() == [0.125, pytest.approx(np.nan, nan_ok=True)]
     renamed = text.replace("SubjectID", "subject id").replace("px_to_mm_rate", "PX to MM-rate")
     assert table.equals(read_ground_truth(write_csv(tmp_path, renamed)))
+    nobody = text.replace(" 07.0 ", "NA").replace("\nP", "\nnan")
+    assert read_ground_truth(write_csv(tmp_path, nobody))["SubjectID"].tolist() == ["", ""]
 
 
 @pytest.mark.parametrize(
@@ -192,6 +201,10 @@ def test_scale_and_subject_are_kept(tmp_path):
         (f"{ROW}\n{ROW}\n", f"no column named {', '.join(COLUMNS)}; its first line is: {ROW}"),
         (f"{HEADER}\n{ROW},9\n", f"saw 10; its first line is: {HEADER}"),
         (f"{HEADER.replace('bpd_2_y', 'bpd_2_z')}\n{ROW}\n", "no column named bpd_2_y"),
+        # Landmarks under other names are no list of images, and a list needs no landmarks.
+        (f"{ANOTHER_HEADER}\n{ROW}\n", f"named {LANDMARK_COLUMNS}; its first line is: image_name"),
+        ("image_name,B-P D\na.png,1\n", f"named {LANDMARK_COLUMNS}; its first line is: image_name"),
+        ("filename,pixel size(mm)\na.png,0.1\n", "named image_name; its first line is: filename,p"),
         (f"{HEADER},OFD 1 X\n{ROW},1\n", "more than one column named ofd_1_x"),
         (f"{HEADER}\na.png,1,2,3,4,5,6,7,left\n", "row 1: a.png: bpd_2_y is 'left'"),
         (f"{HEADER}\na.png,1,2,3,4,5,6,7\n", "row 1: a.png: BPD-2 has one coordinate only"),

@@ -151,13 +151,18 @@ def test_pixels_are_taken_as_they_are_stored(tmp_path, ending):
 
 def test_a_landmark_may_lie_just_outside_by_one_coordinate(tmp_path, capsys):
     """By 5 % of the side at most: 20 px of 400 and 5 px of 100."""
+    # (421.05 - 401) / 401 and (98.7 - 94) / 94 are 0.05, but above it as floating-point numbers.
+    cv2.imwrite(str(tmp_path / "a.png"), two_tones(94, 401, 9, 0))
+    load(tmp_path, "a.png", landmarks=[-20.05, 50, 200, 98.7, 421.05, 93, 399, -4.7])
+    assert capsys.readouterr().out.startswith("4 landmarks lie just outside")
     cv2.imwrite(str(tmp_path / "a.png"), two_tones(100, 400, 9, 0))
     data = load(tmp_path, "a.png", landmarks=[-20, 50, 200, 105, 420, 99, 399, -5])
     assert data.landmarks[0, :, 0].tolist() == pytest.approx([-12.8, 128, 268.8, 255.36])
     printed = capsys.readouterr().out
     assert printed == "4 landmarks lie just outside their image, where the skull is cut off\n"
     for x, y in ((-20.5, 50), (421, 50), (200, 105.5), (200, -6), (-1, 100), (400, -1)):
-        with pytest.raises(UserError, match=rf"row 1: a.png: BPD-1 \({x}, {y}\) lies outside"):
+        message = rf"row 1: a.png: BPD-1 \({x}, {y}\) lies outside .* by 5% of the side"
+        with pytest.raises(UserError, match=message):
             load(tmp_path, "a.png", landmarks=[1, 2, 3, 4, x, y, 7, 8])
 
 
@@ -170,17 +175,27 @@ def test_a_name_is_found_however_its_signs_are_composed(tmp_path):
         assert load(folder, asked).names == [asked]
 
 
-def test_what_a_folder_holds(tmp_path):
-    for name in ("b.PNG", "a.jpg", "c.csv", "._a.jpg", "10.tiff"):
+def test_what_a_folder_holds(tmp_path, capsys):
+    masks = ("10_Annotation.tiff", "b_annotation.PNG")  # as HC18 has them
+    for name in ("b.PNG", "a.jpg", "c.csv", "._a.jpg", "10.tiff", *masks):
         (tmp_path / name).touch()
-    (tmp_path / "sub").mkdir()
+    for folder in ("sub", "scans"):
+        (tmp_path / folder).mkdir()
+    for name in ("1.2.dcm", "1.3.dcm", "a.b.nii.gz", "README"):
+        (tmp_path / "scans" / name).touch()
     table = list_images(str(tmp_path))
     assert table["image_name"].tolist() == ["10.tiff", "a.jpg", "b.PNG"]
     assert table.columns.tolist() == list(COLUMNS)
     assert table.iloc[:, 1:].isna().all(axis=None)
     (tmp_path / "odd").mkdir()
     Path(os.fsdecode(bytes(tmp_path) + b"/odd/\xff.png")).touch()  # as an old archive has them
-    for folder, message in (("sub", "holds no image"), ("no", "cannot be"), ("odd", "not UTF-8")):
+    assert capsys.readouterr().out == "2 files named *_Annotation.* are left out\n"
+    for folder, message in (
+        ("sub", r"holds no image files \(.bmp, .*, .webp\)$"),
+        ("scans", r"holds no image files \(.*\); there are .dcm, .nii.gz files: convert them"),
+        ("no", "cannot be"),
+        ("odd", "not UTF-8"),
+    ):
         with pytest.raises(UserError, match=message):
             list_images(str(tmp_path / folder))
 
@@ -195,34 +210,42 @@ def test_what_a_folder_holds(tmp_path):
         (encoded(".tiff", RAMP.astype(np.float32) / 255), "float32, neither 8- nor 16-bit"),
         (encoded(".png", NOISE)[:-100], "truncated"),
         (encoded(".jpg", NOISE)[:-100], "truncated"),
+        (encoded(".tiff", NOISE)[:-100], "truncated"),
         (encoded(".png", two_tones(2**13, 2**13 + 2, 9, 0)), "too large"),  # over 2**26 px
     ],
-    ids=["one colour", "float", "PNG cut", "JPEG cut", "too large"],
+    ids=["one colour", "float", "PNG cut", "JPEG cut", "TIFF cut", "too large"],
 )
-def test_a_bad_image_is_refused(tmp_path, content, message):
+def test_a_bad_image_is_refused(tmp_path, capfd, content, message):
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(UserError, match=f"row 1: a.png: .*{message}"):
         load(tmp_path, "a.png")
+    assert "ERROR" not in capfd.readouterr().err  # OpenCV's own line
 
 
 def test_missing_and_broken_images_are_all_named(tmp_path):
-    (tmp_path / "folder.png").mkdir()
+    for folder in ("folder.png", "sub"):
+        (tmp_path / folder).mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
     (tmp_path / "link.png").symlink_to(tmp_path / "nowhere.png")
     (tmp_path / "004_HC.PNG").touch()
     (tmp_path / "x.png").touch()
     (tmp_path / "text.png").write_text("no image")
     messages = {
         "folder.png": "is not a regular file",
+        "pipe.png": "is not a regular file",  # and is not waited for
+        "loop.png": "cannot be read: Too many levels of symbolic links",  # as any other reason
         "link.png": "no such image",
         "sub/004_HC.png": "no such image; there is 004_HC.PNG",
         "x.jpg": "no such image; there is x.png",
         f"{'x' * 300}.png": "cannot be read: File name too long",
+        f"sub/{'x' * 300}.png": "cannot be read: File name too long",
         "text.png": "not an image, truncated, or too large",
         "x.png": "not an image, truncated, or too large",  # empty
     }
     with pytest.raises(UserError) as caught:
         load(tmp_path, *messages, *(f"{i}.png" for i in range(500)))
-    assert str(caught.value).splitlines()[1:8] == [
+    assert str(caught.value).splitlines()[1 : len(messages) + 1] == [
         f"  row {row}: {name}: {message}" for row, (name, message) in enumerate(messages.items(), 1)
     ]
 

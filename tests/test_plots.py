@@ -15,8 +15,10 @@ from common.evaluation import Prediction, compare_readers, prediction_table
 from common.images import LandmarkImages
 from tests.conftest import ellipse, table_of
 
-# Read as mathematics, the first would end the run after the predictions, the second vanish.
-NAMES = ["a$_$b.png", f"$x$ \\alpha{'b' * 30}{'c' * 30}.png"]
+pytestmark = pytest.mark.filterwarnings("error")
+# Read as mathematics, the first would end the run after the predictions, the second vanish. And
+# matplotlib's font has no Chinese letters.
+NAMES = ["头$_$b.png", f"$x$ \\alpha{'b' * 30}{'c' * 30}.png"]
 SHOWN = [NAMES[0], f"$x$ \\alpha{'b' * 9}…{'c' * 16}.png"]  # long ones without their middle
 
 
@@ -57,7 +59,8 @@ def test_predictions(data, ground_truth, figures, tmp_path):
     table = prediction_table(
         ground_truth, data, prediction, split="test", model_sha256="", review_confidence=0.7
     )
-    plots.predictions(data, table, str(tmp_path / "a.png"))
+    for name in ("a.png", "a.pdf"):
+        plots.predictions(data, table, str(tmp_path / name))
     axes = figures[0].axes
     assert [axis.get_title() for axis in axes] == [
         *(f"{SHOWN[0]}: ground truth", "prediction", "overlay, mean error 5.0 px"),

@@ -94,6 +94,8 @@ def test_review_of_known_errors(table):
     ]
     table[[f"{name}_error_px256" for name in LANDMARKS]] = 20.0
     assert "off" not in describe_review(table)  # 20 px is not more than 20 px
+    table[[f"{name}_spread_px256" for name in LANDMARKS]] = np.nan
+    assert "spread" not in describe_review(table)  # a single model has none
     table["review"] = False
     assert "first" not in describe_review(table)
 
