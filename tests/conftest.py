@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from common import evaluation, images, plots, sample_data
+from common import images, plots, sample_data
 from common.evaluation import Prediction, prediction_table
 from common.ground_truth import COLUMNS
 from common.images import LandmarkImages
@@ -129,7 +129,7 @@ def table():
 @pytest.fixture
 def small_images(monkeypatch):
     """64×64 px instead of 256×256: the U-Net's way through them is 16 times shorter."""
-    for room in (images, evaluation, plots):
+    for room in (images, plots):
         monkeypatch.setattr(room, "IMAGE_SIZE", 64)
 
 

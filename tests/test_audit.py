@@ -130,6 +130,21 @@ def test_a_second_reader(data, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_what_is_equal_is_neither_shorter_nor_above_nor_left(data, capsys):
+    """Two circles: OFD lies level in one and upright in the other."""
+    rows = [ellipse(80, 80, turn=0), ellipse(80, 80, turn=90)]
+    table_of(*rows, names=NAMES[:2]).to_csv("ground_truth.csv", index=False)
+    main(data)
+    assert_printed(
+        capsys,
+        "OFD shorter than BPD 0 of 2",
+        "OFD-1 is the upper end 1 of 2",
+        "OFD-1 is the left end 1 of 2",
+        "BPD-1 is the upper end 1 of 2",
+        "BPD-1 is the left end 0 of 2",
+    )
+
+
 def test_counts_are_of_what_is_annotated(data, capsys):
     table = table_of(*ROWS, names=NAMES)
     table.loc[[0, 8], ["ofd_1_x", "ofd_1_y"]] = np.nan  # a plausible one, and the worst one
@@ -153,7 +168,9 @@ def test_counts_are_of_what_is_annotated(data, capsys):
     assert_printed(
         capsys,
         "Plausible annotations 0 of 0 angle",
-        "Subjects 1 ",
+        # row 0 is for training, row 1 for the test; nobody is on the others
+        "Subjects 1 val images of training's subjects 0 of 1 (0.0%)",
+        "test images of training's subjects 1 of 1 (100.0%)",
         "Picture: not drawn, as no image has all four landmarks",
     )
     assert not Path("audit.png").exists()

@@ -35,6 +35,12 @@ def test_limits_of_plausibility(options, plausible):
     assert measure_axes(ellipse(**options)[None])["plausible"].tolist() == [plausible]
 
 
+def test_the_angle_of_parallel_diameters_is_0():
+    """However rounding leaves the cosine: at these turns, at times beyond 1."""
+    parallel = np.array([ellipse(turn=turn, angle=0) for turn in range(90)])
+    assert measure_axes(parallel)["angle"].to_numpy() == pytest.approx(np.zeros(90), abs=1e-5)
+
+
 @pytest.mark.parametrize("options", [{"short": 0}, {"long": 0}, {"long": 0, "short": 0}])
 def test_a_diameter_of_no_length_is_not_plausible(options):
     measures = measure_axes(ellipse(**options)[None])

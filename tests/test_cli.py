@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
 from common import UserError, cli
 
@@ -38,6 +39,16 @@ def test_numbers_beyond_their_limits(parse, texts, limits):
         with pytest.raises(argparse.ArgumentTypeError) as refused:
             parse(text)
         assert str(refused.value) == f"{text}: must be {limits}"
+
+
+def test_what_has_no_default_is_asked_for(capsys):
+    for parser, missing in (
+        (cli.trainer_parser("", hypothesis=1), "--csv_path, --image_folder_path"),
+        (cli.tester_parser("", hypothesis=1, review_confidence=1), "--image_folder_path, --model_"),
+    ):
+        with pytest.raises(SystemExit):
+            parser.parse_args([])
+        assert f"error: the following arguments are required: {missing}" in capsys.readouterr().err
 
 
 def failing(error, **options):
@@ -108,7 +119,7 @@ def test_ctrl_c_where_nothing_can_be_resumed(capsys):
 
 @cli.reports_errors()
 def talkative(done):
-    for number in range(3):
+    for number in tqdm(range(3)):
         print(f"line {number}, 5 ≤ 6")
         print("an error", file=sys.stderr)
     done.append(True)

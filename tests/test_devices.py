@@ -1,3 +1,6 @@
+import random
+
+import numpy as np
 import torch
 
 from common.devices import autocast_dtype, make_repeatable
@@ -14,10 +17,13 @@ def test_precision():
 
 
 def test_seeds():
-    make_repeatable(42)
-    first = torch.rand(3)
-    make_repeatable(42)
-    assert torch.equal(torch.rand(3), first)
+    torch.backends.cudnn.benchmark = True  # as another program may have left it
+    drawn = []
+    for seed in (42, 42, 43):
+        make_repeatable(seed)
+        drawn.append([torch.rand(1).item(), np.random.rand(), random.random()])  # noqa: NPY002
+    assert drawn[0] == drawn[1]
+    assert not set(drawn[0]) & set(drawn[2])
     assert torch.are_deterministic_algorithms_enabled()
     assert torch.backends.cudnn.deterministic
     assert not torch.backends.cudnn.benchmark

@@ -229,10 +229,10 @@ def test_a_bad_file_is_named(tmp_path, text, message):
 
 
 def test_a_ground_truth_is_a_local_file_as_it_is(tmp_path):
-    """pandas by itself would unpack the archive and fetch the URL."""
+    """pandas by itself would unpack the archive and fetch the URL. A folder is refused, too."""
     text = f"{HEADER}\n{ROW}\n"
     url = Path(write_csv(tmp_path, text)).as_uri()
-    for path in (write_csv(tmp_path, gzip.compress(text.encode()), "a.csv.gz"), url):
+    for path in (write_csv(tmp_path, gzip.compress(text.encode()), "a.csv.gz"), url, str(tmp_path)):
         with pytest.raises(UserError, match=f"^{re.escape(path)}: "):
             read_ground_truth(path)
 

@@ -10,23 +10,24 @@ OMEGA, THETA, EPSILON, ALPHA = 14, 0.5, 1, 2.1  # the report's
 LOSS = AdaptiveWingLoss(OMEGA, THETA, EPSILON, ALPHA)
 
 
-def adaptive_wing(pred, target):
+def adaptive_wing(pred, target, epsilon=EPSILON):
     """Wang et al. 2019, eq. 3, for one pair of numbers in double precision."""
     difference, p = abs(target - pred), ALPHA - target
     if difference < THETA:
-        return OMEGA * math.log(1 + (difference / EPSILON) ** p)
-    a = OMEGA * (1 / (1 + (THETA / EPSILON) ** p)) * p * (THETA / EPSILON) ** (p - 1) / EPSILON
-    c = THETA * a - OMEGA * math.log(1 + (THETA / EPSILON) ** p)
+        return OMEGA * math.log(1 + (difference / epsilon) ** p)
+    a = OMEGA * (1 / (1 + (THETA / epsilon) ** p)) * p * (THETA / epsilon) ** (p - 1) / epsilon
+    c = THETA * a - OMEGA * math.log(1 + (THETA / epsilon) ** p)
     return a * difference - c
 
 
 @pytest.mark.parametrize("target", [0.0, 0.01, 0.3, 0.5, 0.99, 1.0])
 @pytest.mark.parametrize("difference", [0.0, 1e-3, 0.2, 0.4999, 0.5, 0.5001, 1.0, 30.0])
-@pytest.mark.parametrize("sign", [1, -1])
-def test_closed_form(target, difference, sign):
-    pred = torch.tensor([target + sign * difference], dtype=torch.float64)
-    loss = LOSS(pred, torch.tensor([target], dtype=torch.float64))
-    assert loss.item() == pytest.approx(adaptive_wing(pred.item(), target), rel=1e-9, abs=1e-12)
+@pytest.mark.parametrize(("sign", "epsilon"), [(1, EPSILON), (-1, EPSILON), (1, 2)])
+def test_closed_form(target, difference, sign, epsilon):
+    pred, true = torch.tensor([[target + sign * difference], [target]], dtype=torch.float64)
+    loss = AdaptiveWingLoss(OMEGA, THETA, epsilon, ALPHA)(pred, true)
+    expected = adaptive_wing(pred.item(), target, epsilon)
+    assert loss.item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("target", [0.0, 0.4, 1.0])

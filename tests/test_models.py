@@ -24,19 +24,6 @@ def test_parameter_counts_are_the_reports(number):
     assert f"{count_parameters(hypothesis.network()):,}" == hypothesis.parameters
 
 
-def test_parameters_of_the_parts_of_hypothesis_3():
-    """Where the report's approximate figures are off (ReadMe, "Where the report …")."""
-    network = ResNetUNet()
-
-    def count(*starts):
-        return sum(v.numel() for name, v in network.named_parameters() if name.startswith(starts))
-
-    assert count("firstconv", "firstbn", "encoder") == 21_284_672
-    assert count("att", "spatial_att") == 10_850
-    assert count("decoder") == 2_804_736
-    assert count("final_conv") == 18_660
-
-
 @pytest.mark.parametrize(
     ("network", "file"),
     [(UNet, "unet_state_dict_shapes.json"), (ResNetUNet, "resnet_unet_state_dict_shapes.json")],

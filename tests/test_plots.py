@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from common import plots
 from common.audit import audit_table
 from common.evaluation import Prediction, compare_readers, prediction_table
+from common.ground_truth import LANDMARKS
 from common.images import LandmarkImages
 from tests.conftest import ellipse, table_of
 
@@ -59,12 +60,13 @@ def test_predictions(data, ground_truth, figures, tmp_path):
     table = prediction_table(
         ground_truth, data, prediction, split="test", model_sha256="", review_confidence=0.7
     )
+    table.loc[1, [f"{name}_error_px256" for name in LANDMARKS]] = np.nan
     for name in ("a.png", "a.pdf"):
         plots.predictions(data, table, str(tmp_path / name))
     axes = figures[0].axes
     assert [axis.get_title() for axis in axes] == [
         *(f"{SHOWN[0]}: ground truth", "prediction", "overlay, mean error 5.0 px"),
-        *(f"{SHOWN[1]}: ground truth", "prediction: TO BE REVIEWED", "overlay, mean error 5.0 px"),
+        *(f"{SHOWN[1]}: ground truth", "prediction: TO BE REVIEWED", "overlay, not annotated"),
     ]
     # What is flagged for review has a red frame.
     frames = [{to_hex(spine.get_edgecolor()) for spine in axis.spines.values()} for axis in axes]
@@ -129,10 +131,12 @@ def test_error_distribution(figures, tmp_path):
 
 def test_augmentation_examples(data, figures, tmp_path):
     def augment(images, landmarks, generator):
-        return images, landmarks + torch.arange(8)[:, None, None]
+        number = torch.arange(8)[:, None, None]
+        return images + number[..., None] / 8, landmarks + number
 
     plots.augmentation_examples(data, augment, 42, str(tmp_path / "a.png"))
     for number, axis in enumerate(figures[0].axes):
+        assert (axis.images[0].get_array() == number / 8).all()
         expected = data.landmarks[0].numpy() + number
         assert places(axis, "ground truth") == pytest.approx(expected)
 

@@ -95,7 +95,9 @@ def load(folder, stem="model"):
     return best, state
 
 
-@pytest.mark.parametrize(("schedule", "precision"), [("plateau", "fp32"), ("cosine", "bf16")])
+@pytest.mark.parametrize(
+    ("schedule", "precision"), [("plateau", "fp32"), ("cosine", "bf16"), ("cosine", "fp16")]
+)
 def test_interrupted_anywhere_and_resumed_is_the_run_that_was_never_stopped(
     tmp_path, schedule, precision
 ):
@@ -132,16 +134,16 @@ def test_order_and_augmentation_are_new_in_each_epoch_and_with_each_seed(tmp_pat
 
 
 def test_resuming_a_finished_run_leaves_it_alone(tmp_path, capsys):
-    run(tmp_path, epochs=2)
+    run(tmp_path, epochs=1)
     before = files_in(tmp_path)
-    capsys.readouterr()
-    run(tmp_path, epochs=2, resume=True)
+    assert "Trained 1 epochs in " in capsys.readouterr().out
+    run(tmp_path, epochs=1, resume=True)
     printed = capsys.readouterr().out
-    assert "model_checkpoint.pth: resuming from epoch 2\n" in printed
-    assert "All 2 epochs are done already" in printed
+    assert "model_checkpoint.pth: resuming from epoch 1\n" in printed
+    assert "All 1 epochs are done already" in printed
     assert files_in(tmp_path) == before
     (tmp_path / "curves.png").unlink()  # as where it was killed before they were drawn
-    run(tmp_path, epochs=2, resume=True)
+    run(tmp_path, epochs=1, resume=True)
     assert files_in(tmp_path) == before
 
 
@@ -220,20 +222,27 @@ def test_more_epochs_where_the_schedule_does_not_depend_on_their_number(tmp_path
         run(tmp_path / "cosine", schedule="cosine", epochs=4, resume=True)
 
 
-def test_a_run_may_move_to_another_folder_or_device(tmp_path):
-    run(tmp_path / "here", epochs=1)
+def test_a_run_may_move_to_another_folder_or_device(tmp_path, monkeypatch):
+    """There it may compute in FP16, and it needs no weights but the checkpoint's."""
+    run(tmp_path / "here", epochs=1, precision="auto", encoder_weights="imagenet")
     (tmp_path / "here").rename(tmp_path / "there")
-    run(tmp_path / "there", epochs=2, resume=True, device="cuda", checkpoint_seconds=0)
+    monkeypatch.setattr("common.devices.autocast_dtype", lambda *_: torch.float16)
+    options = {"device": "cuda", "precision": "auto", "encoder_weights": "none"}
+    run(tmp_path / "there", epochs=2, resume=True, checkpoint_seconds=0, **options)
     assert load(tmp_path / "there")[1]["epoch"] == 2
 
 
 def test_other_settings_and_other_data_are_refused_by_name(tmp_path):
     run(tmp_path, epochs=1)
     before = files_in(tmp_path)
+    one_pixel, one_landmark = some_images(10, seed=1), some_images(10, seed=1)
+    one_pixel.images[9, 0, 0, 0] ^= 1
+    one_landmark.landmarks[9, 3, 1] += 1
     for options, difference in (
         ({"seed": 7}, "seed was 42 and is now 7"),
         ({"weight_decay": 0.1}, "weight_decay was None and is now 0.1"),
-        ({"train_set": some_images(10, seed=3)}, "the images or landmarks are not the same"),
+        ({"train_set": one_pixel}, "the images or landmarks are not the same"),
+        ({"train_set": one_landmark}, "the images or landmarks are not the same"),
         (
             {"batch_size": 5, "seed": 1},
             "batch_size was 3 and is now 5, seed was 42 and is now 1",
@@ -350,7 +359,7 @@ def test_the_schedule_and_the_gap_go_by_the_validation_loss(tmp_path, capsys):
     run(tmp_path)
     _, state = load(tmp_path)
     train_losses, val_losses = state["train_losses"], state["val_losses"]
-    assert state["scheduler_state_dict"]["best"] == min(val_losses)
+    assert state["scheduler_state_dict"]["best"] == state["best_val_loss"] == min(val_losses)
     best = val_losses.index(min(val_losses))
     first, last = (val_losses[i] - train_losses[i] for i in (best, -1))
     line = f"Train-val gap:   {first:.6f} in epoch {best + 1}, {last:.6f} in the last\n"

@@ -204,6 +204,15 @@ def test_recipes_are_the_reports(number, handed_to_fit, capsys):
         assert (scheduler.mode, scheduler.patience, scheduler.factor) == ("min", 5, 0.5)
 
 
+def test_the_seed_decides_the_first_weights(handed_to_fit):
+    first, again, other = (
+        handed_to_fit(1, "--seed", seed)["model"].state_dict()["dconv_down1.0.weight"]
+        for seed in ("42", "42", "43")
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
 def test_hypothesis_3_with_the_augmentation_of_hypothesis_2(handed_to_fit):
     seen = handed_to_fit(3, "--augment")
     assert seen["augment"] is augment

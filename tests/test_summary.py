@@ -19,7 +19,8 @@ def words(text):
 
 def test_splits_and_annotations_are_described_in_a_line_each():
     names = ["001_HC.png", "002_HC.png", "001_2HC.png", "003_HC.png", "002_3HC.png", "004_HC.png"]
-    rows = [ellipse(), ellipse(80, 100), ellipse(angle=20), ellipse(), ellipse(short=20), ellipse()]
+    rows = [ellipse(), ellipse(80, 100), ellipse(angle=20), ellipse(), ellipse(short=20)]
+    rows.append(ellipse(80, 80, turn=0))  # neither is shorter
     table = table_of(*rows, names=names)
     splits = {"train": table[:2], "val": table[2:4], "test": table[4:]}
     assert describe_splits(splits).splitlines() == [
@@ -76,11 +77,14 @@ def test_biometry_of_known_diameters(table):
     ):
         assert expected in text
     assert "bias, mm" not in text  # one image with a scale has no standard deviation
+    exact = words(describe_biometry(table.assign(ofd_mm=20.0, ofd_pred_mm=25.0)))
+    assert "OFD absolute error, mm 5.00 ± 0.00 5.00 100.0% of 2 within 5 mm" in exact
     assert " mm" not in describe_biometry(table[1:])
     assert " mm" not in describe_biometry(three.loc[:, ~three.columns.str.endswith("_mm")])
 
 
 def test_review_of_known_errors(table):
+    table["annotation_plausible"] = pd.array([True, pd.NA])  # as where a landmark is missing
     lines = describe_review(table).splitlines()
     assert [" ".join(line.split()) for line in lines] == [
         "Review: 2 of 2 images flagged",
@@ -105,9 +109,12 @@ def test_the_images_to_review_come_in_the_order_of_need(table):
     many["image_name"] = [f"{i}.png" for i in range(30)]
     many["ofd_2_confidence"] = [0.2 if i == 7 else 0.3 for i in range(30)]
     many["bpd_1_confidence"] = [0.1 if i == 29 else 0.3 for i in range(30)]
+    many["review"] = many.index > 0
     text = words(describe_review(many))
-    assert "first: 29.png, 7.png, 0.png, 1.png, " in text
-    assert "17.png, 18.png, … and 10 more" in text
+    assert "first: 29.png, 7.png, 1.png, 2.png, " in text
+    assert "18.png, 19.png, … and 9 more" in text
+    assert words(describe_review(many[:21])).count("19.png, 20.png") == 1  # 20 are not too many
+    assert "…" not in describe_review(many[:21])
 
 
 def test_report_has_all_rows_then_those_not_flagged_then_the_plausible(table):

@@ -1,6 +1,7 @@
 """Weights files: which can be read, and what is said of those that cannot."""
 
 import urllib.error
+import urllib.request
 
 import pytest
 import torch
@@ -28,8 +29,9 @@ def refusal(path, content=None, model=None):
 
 @pytest.mark.parametrize("name", [None, "model_state_dict", "state_dict"])
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_a_weights_file_may_have_many_forms(name, prefix, tmp_path):
-    """Bare or in a checkpoint, ours or another script's, of DataParallel, and of any type."""
+def test_a_weights_file_may_have_many_forms(name, prefix, tmp_path, monkeypatch):
+    """Bare or in a checkpoint, ours or another script's, of DataParallel, of any type, of a GPU."""
+    monkeypatch.setattr("torch.serialization.location_tag", lambda _: "cuda:0")
     state_dict = {f"{prefix}weight": WEIGHT.double(), f"{prefix}bias": BIAS.half()}
     torch.save({name: state_dict, "epoch": 3} if name else state_dict, tmp_path / "model.pth")
     model = torch.nn.Linear(2, 1)
@@ -48,8 +50,8 @@ def test_a_weights_file_may_have_many_forms(name, prefix, tmp_path):
         ({0: WEIGHT, 1: BIAS}, "not weights of Linear"),
         ({"weight": WEIGHT}, 'not weights of Linear: Missing key(s) in state_dict: "bias"'),
         ({"weight": WEIGHT, "bias": BIAS * torch.nan}, "bias holds values that are not finite"),
-        # finite in float64, infinite in float32
-        ({"weight": WEIGHT.double() * 1e300, "bias": BIAS}, "weight holds values that are not fin"),
+        # 1 and 2**999: finite in float64, and one infinite in float32
+        ({"weight": WEIGHT.double() ** 999, "bias": BIAS}, "weight holds values that are not fin"),
     ],
 )
 def test_content_that_cannot_be_used_is_named(tmp_path, content, expected):
@@ -139,7 +141,13 @@ def test_imagenet_weights_come_from_torchs_cache(tmp_path, monkeypatch, resnet):
     torch.save(resnet.state_dict(), cached)
     loaded = load_resnet34("imagenet")
     assert torch.equal(loaded.layer4[2].conv2.weight, resnet.layer4[2].conv2.weight)
-    cached.write_bytes(cached.read_bytes()[:100_000])  # a download that broke off
+    cached.rename(tmp_path / "other.pth")
+    other = (tmp_path / "other.pth").as_uri()
+    monkeypatch.setattr("torch.hub.urlopen", lambda *_: urllib.request.urlopen(other))
+    with pytest.raises(UserError, match=r'invalid hash value \(expected "b627a593"'):
+        load_resnet34("imagenet")  # what comes from there is not ImageNet's
+    assert not cached.exists()
+    cached.write_bytes((tmp_path / "other.pth").read_bytes()[:100_000])  # by hand, and cut off
     with pytest.raises(UserError, match=r"a file .*resnet34-b627a593\.pth, delete it"):
         load_resnet34("imagenet")
 
