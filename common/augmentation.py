@@ -65,7 +65,6 @@ def augment(images: Tensor, landmarks: Tensor, generator: torch.Generator) -> tu
     images = F.grid_sample(images, grid, padding_mode="zeros", align_corners=True)
     inside = (grid.abs() <= 1).all(dim=-1)[:, None]
     images = (images + NOISE_SIGMA * noise).clamp(0, 1) * inside
-
     # From input to output: the inverse of each, in the opposite order.
     reordered = torch.stack([landmarks[:, i] for i in FLIPPED_ORDER], dim=1)
     moved = torch.where(flip, _mirror(reordered, width), landmarks)

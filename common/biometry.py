@@ -64,9 +64,9 @@ def in_best_order(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def measure_axes(landmarks: np.ndarray, index: pd.Index | None = None) -> pd.DataFrame:
-    """Measure whether OFD and BPD can be the two axes of a head: the audit's rule.
+    """Measure whether OFD and BPD, of landmarks [N, 4, 2] in px of the original images, can be the
+    two axes of a head: the audit's rule. index: that of the returned table.
 
-    landmarks: [N, 4, 2] in pixels of the original images. index: that of the returned table.
     Returns `ofd_px` and `bpd_px`, the lengths; `angle`, the acute angle between the two in
     degrees; `midpoint_distance`, over the longer one; `ratio` of the shorter to the longer one;
     and whether the two are `plausible` by these three: "boolean", NA where a landmark is NaN.

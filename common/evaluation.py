@@ -28,11 +28,10 @@ CLINICAL_TARGET = 5  # mm
 
 
 class Prediction(NamedTuple):
-    """Hold what models find in N images, on the CPU.
+    """Hold what models find in N images, on the CPU, in px of the 256×256 image.
 
-    landmarks: float32 [N, 4, 2], (x, y) in px of the 256×256 image. confidences: float32 [N, 4] in
-    [0, 1]. spreads: float32 [N, 4], in px of the 256×256 image, the largest distance of a member's
-    landmark from the ensemble's; NaN for a single model.
+    landmarks: float32 [N, 4, 2], (x, y). confidences: float32 [N, 4] in [0, 1]. spreads: float32
+    [N, 4], the largest distance of a member's landmark from the ensemble's; NaN for one model.
     """
 
     landmarks: Tensor
@@ -129,10 +128,9 @@ def prediction_table(
 def compare_readers(
     data: LandmarkImages, second: np.ndarray, predicted: np.ndarray | None = None
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Measure how far annotations, a second reader's landmarks and predictions lie apart, the ends
-    named in_best_order.
+    """Measure how far annotations, a second reader's landmarks ([N, 4, 2] in px of the original
+    images) and predictions ([N, 4, 2], 256×256 px) lie apart, the ends named in_best_order.
 
-    second: [N, 4, 2] in px of the original images. predicted: [N, 4, 2] in px of the 256×256 image.
     Returns columns for a table (ReadMe_Complete.txt, section 10), and the distances by name,
     float64 [N, 4] in px of the 256×256 image, NaN where one of the two is.
     """

@@ -40,10 +40,7 @@ class AdaptiveWingLoss(nn.Module):
         self, omega: float = 14, theta: float = 0.5, epsilon: float = 1, alpha: float = 2.1
     ) -> None:
         super().__init__()
-        self.omega = omega
-        self.theta = theta
-        self.epsilon = epsilon
-        self.alpha = alpha
+        self.omega, self.theta, self.epsilon, self.alpha = omega, theta, epsilon, alpha
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """pred, target: heatmaps of one shape, target in [0, 1] → scalar, float32 or wider."""

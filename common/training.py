@@ -81,8 +81,7 @@ def fit(
     """Train a model on the device of the two sets, and keep the weights with the lowest validation
     loss. loss(heatmaps, landmarks) is a mean over the batch; a landmark that is NaN adds 0 to it.
 
-    Raises UserError for another run's checkpoint, a file that cannot be written, and a loss that
-    is not finite.
+    Raises UserError for another run's checkpoint, an unwritable file and a loss that is not finite.
     """
     device = train_set.images.device
     dtype = devices.autocast_dtype(args.precision, device)
