@@ -54,8 +54,7 @@ def plausible_shares(measures: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def describe_audit(
     measures: pd.DataFrame, table: pd.DataFrame, splits: dict[str, pd.DataFrame]
 ) -> str:
-    """Say what an audit_table of a ground truth finds. The counts are of the images with all four
-    landmarks."""
+    """Say what an audit_table of a ground truth finds in the images with all four landmarks."""
     known = measures["plausible"].notna()
     plausible = measures["plausible"][known]
     ofd_1, ofd_2, bpd_1, bpd_2 = landmark_values(table[known], "x", "y").transpose(1, 0, 2)
@@ -75,20 +74,16 @@ def describe_audit(
     if "split" in measures:
         of_split = measures["split"][known]
         lines += [line(f"  in {name}", plausible[of_split == name]) for name in splits]
-    lines += [
-        line("OFD shorter than BPD", (measures["ofd_px"] < measures["bpd_px"])[known]),
-        line("OFD-1 is the upper end", ofd_1[:, 1] < ofd_2[:, 1]),
-        line("OFD-1 is the left end", ofd_1[:, 0] < ofd_2[:, 0]),
-        line("BPD-1 is the upper end", bpd_1[:, 1] < bpd_2[:, 1]),
-        line("BPD-1 is the left end", bpd_1[:, 0] < bpd_2[:, 0]),
-    ]
-    if "subject" in measures:
-        subjects = measures["subject"][measures["subject"] != ""]
-        lines.append(f"{'Subjects':<38}{subjects.nunique():5d}")
-        for name, seen in ground_truth.subjects_in_training(splits).items():
-            lines.append(line(f"  {name} images of training's subjects", seen))
-    else:
-        lines.append("Who is on which image is not known")
+    lines.append(line("OFD shorter than BPD", (measures["ofd_px"] < measures["bpd_px"])[known]))
+    for name, end_1, end_2 in (("OFD-1", ofd_1, ofd_2), ("BPD-1", bpd_1, bpd_2)):
+        lines.append(line(f"{name} is the upper end", end_1[:, 1] < end_2[:, 1]))
+        lines.append(line(f"{name} is the left end", end_1[:, 0] < end_2[:, 0]))
+    if "subject" not in measures:
+        return "\n".join([*lines, "Who is on which image is not known"])
+    subjects = measures["subject"][measures["subject"] != ""]
+    lines.append(f"{'Subjects':<38}{subjects.nunique():5d}")
+    for name, seen in ground_truth.subjects_in_training(splits).items():
+        lines.append(line(f"  {name} images of training's subjects", seen))
     return "\n".join(lines)
 
 
@@ -118,9 +113,8 @@ def main(argv: list[str] | None = None) -> None:
         print(f"\nBoth readers: {both.sum()} of {len(data)} images")
         groups = {"All images": np.ones(len(data), bool)}
         groups |= {f"In {n}": table.index.isin(s.index) for n, s in splits.items() if n != "all"}
-        plausible = measures["plausible"].fillna(False).to_numpy(bool)
-        groups["Plausible annotations"] = plausible
-        groups["Implausible annotations"] = measures["plausible"].notna().to_numpy() & ~plausible
+        groups["Plausible annotations"] = measures["plausible"].fillna(False).to_numpy(bool)
+        groups["Implausible annotations"] = (~measures["plausible"]).fillna(False).to_numpy(bool)
         print(describe_readers(distances, groups, None))
     if args.csv_save_path:
         write_table(measures, args.csv_save_path)

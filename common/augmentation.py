@@ -20,8 +20,7 @@ NOISE_SIGMA = 0.02
 FLIPPED_ORDER = (0, 1, 3, 2)
 INVERSION_STEPS = 20
 
-# A function like augment below.
-Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]  # like augment
 
 
 @torch.no_grad()
@@ -57,11 +56,8 @@ def augment(images: Tensor, landmarks: Tensor, generator: torch.Generator) -> tu
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     images = brightness * (mean + contrast * (images - mean))
 
-    y, x = torch.meshgrid(
-        torch.arange(height, dtype=images.dtype, device=images.device),
-        torch.arange(width, dtype=images.dtype, device=images.device),
-        indexing="ij",
-    )
+    like = {"dtype": images.dtype, "device": images.device}
+    y, x = torch.meshgrid(torch.arange(height, **like), torch.arange(width, **like), indexing="ij")
     target = torch.stack([x, y], dim=-1) + displacement.permute(0, 2, 3, 1)
     source = _rotate(target.flatten(1, 2), angle, height, width)
     source = torch.where(flip, _mirror(source, width), source).unflatten(1, (height, width))
@@ -69,11 +65,9 @@ def augment(images: Tensor, landmarks: Tensor, generator: torch.Generator) -> tu
     images = F.grid_sample(images, grid, padding_mode="zeros", align_corners=True)
     inside = (grid.abs() <= 1).all(dim=-1)[:, None]
     images = (images + NOISE_SIGMA * noise).clamp(0, 1) * inside
-
     # From input to output: the inverse of each, in the opposite order.
-    mirrored = _mirror(landmarks, width)
-    mirrored = torch.stack([mirrored[:, i] for i in FLIPPED_ORDER], dim=1)
-    moved = torch.where(flip, mirrored, landmarks)
+    reordered = torch.stack([landmarks[:, i] for i in FLIPPED_ORDER], dim=1)
+    moved = torch.where(flip, _mirror(reordered, width), landmarks)
     moved = _rotate(moved, -angle, height, width)
     return images, _undo_displacement(moved, displacement)
 
@@ -98,11 +92,9 @@ def _to_grid(points: Tensor, height: int, width: int) -> Tensor:
 
 
 def _smooth(field: Tensor) -> Tensor:
-    """Gaussian smoothing of the last two dimensions, sigma 5 px, zero outside the frame.
-
-    (Simard et al. 2003, section 2.) A Gaussian is separable, so it is one matrix for the columns
-    and one for the rows, which is fast and deterministic on every device.
-    """
+    """Smooth the last two dimensions by a Gaussian, sigma 5 px, zero outside the frame (Simard et
+    al. 2003, section 2): one matrix for the columns and one for the rows, which is fast and
+    deterministic on every device."""
 
     def gaussian(length: int) -> Tensor:
         pixels = torch.arange(length, dtype=field.dtype, device=field.device)
@@ -115,14 +107,11 @@ def _smooth(field: Tensor) -> Tensor:
 
 
 def _undo_displacement(points: Tensor, displacement: Tensor) -> Tensor:
-    """Find q with q + displacement(q) = p for points p [B, N, 2], displacement [B, 2, H, W].
-
-    A damped fixed-point iteration: it converges wherever the elastic field does not fold.
-    """
-    height, width = displacement.shape[-2:]
+    """Find q with q + displacement(q) = p for points p [B, N, 2], displacement [B, 2, H, W], by a
+    damped fixed-point iteration: it converges wherever the elastic field does not fold."""
     q = points
     for _ in range(INVERSION_STEPS):
-        grid = _to_grid(q, height, width)[:, None]
+        grid = _to_grid(q, *displacement.shape[-2:])[:, None]
         shift = F.grid_sample(displacement, grid, padding_mode="border", align_corners=True)
         q = q + 0.5 * (points - q - shift[:, :, 0].transpose(1, 2))
     return q

@@ -22,7 +22,7 @@ MAY_CHANGE = ("device", "resume", "checkpoint_seconds", "encoder_weights", "init
 
 
 def checkpoint_path(model_path: str) -> str:
-    """The path of the checkpoint that belongs to a model file, beside it."""
+    """Return the path of the checkpoint that belongs to a model file, beside it."""
     stem, ending = os.path.splitext(model_path)
     return f"{stem}_checkpoint{ending}"
 
@@ -33,12 +33,11 @@ def begin_or_resume(parts: dict[str, Any], run: dict[str, Any]) -> dict[str, Any
 
     parts: model, optimizer, scheduler and scaler by name, to be restored. run: the `args`, the
     `dataset_fingerprint` and the names of the `train_images`, to which those are added that the
-    restored or initial weights were trained on. Arguments and fingerprint must be those of the
-    checkpoint; but paths, MAY_CHANGE, and `epochs` where the schedule does not depend on their
-    number may differ.
+    restored or initial weights were trained on.
     Returns the history: HISTORY, one value per epoch, and `best_model_state_dict`; empty where a
-    run begins.
-    Raises UserError for the checkpoint of another run, or a file that is not a checkpoint.
+    run begins. Raises UserError for a file that is not a checkpoint, or that of a run with another
+    fingerprint or other arguments, but for paths, MAY_CHANGE and, where the schedule does not
+    depend on it, `epochs`.
     """
     args = run["args"]
     model_path, path = args["model_save_path"], checkpoint_path(args["model_save_path"])
@@ -57,8 +56,7 @@ def begin_or_resume(parts: dict[str, Any], run: dict[str, Any]) -> dict[str, Any
     if args["resume"]:
         print(f"{path}: no checkpoint there, so training starts at epoch 1")
     if args["initial_weights"]:
-        origin = load_weights(parts["model"], args["initial_weights"])
-        _add_train_images(run, origin)
+        _add_train_images(run, load_weights(parts["model"], args["initial_weights"]))
         print(f"{args['initial_weights']}: training starts from these weights")
     if distributed.rank() == 0:
         _move_aside(model_path, [path, model_path])
@@ -83,11 +81,7 @@ def save_run(parts: dict[str, Any], run: dict[str, Any], history: dict[str, Any]
 
 def _settings(run: dict[str, Any]) -> dict[str, Any]:
     """The arguments that a resumed run must have in common with the one that was stopped."""
-    return {
-        name: value
-        for name, value in run["args"].items()
-        if not (name.endswith("_path") or name in MAY_CHANGE)
-    }
+    return {k: v for k, v in run["args"].items() if not (k.endswith("_path") or k in MAY_CHANGE)}
 
 
 def _restore(
@@ -156,11 +150,10 @@ def _move_aside(model_path: str, paths: list[str]) -> None:
     """Rename those of the paths that exist, before a run writes its own: the model file to
     `<stem>_previous.pth`, or `_previous2` and so on, and the checkpoint as belongs to that."""
     stem, ending = os.path.splitext(model_path)
-    there = [path for path in paths if os.path.exists(path)]
     for number in itertools.count(1):
         previous = f"{stem}_previous{number if number > 1 else ''}{ending}"
         moves = []
-        for path in there:
+        for path in filter(os.path.exists, paths):
             name = previous if path == model_path else checkpoint_path(previous)
             old = Path(os.path.realpath(path))  # what a link points to is moved, in its own folder
             moves.append((old, old.with_name(os.path.basename(name))))

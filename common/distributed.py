@@ -54,9 +54,9 @@ def init_process_group(device: torch.device) -> torch.device:
 
 def data_parallel(model: nn.Module) -> nn.Module:
     """Return the model with gradients that are averaged over the processes. On CUDA its batch
-    normalisation sees the whole batch (and, where a last batch has fewer images than there are
-    processes, some twice: see shard); on a CPU, where PyTorch has no such layer, each process
-    normalises its share, and the running statistics are those of rank 0."""
+    normalisation sees the whole batch (some images twice where a batch has fewer than there are
+    processes); on a CPU, where PyTorch has no such layer, each process normalises its share, and
+    the running statistics are those of rank 0."""
     if world_size() == 1:
         return model
     if next(model.parameters()).is_cuda:
@@ -66,8 +66,7 @@ def data_parallel(model: nn.Module) -> nn.Module:
 
 def shard(images: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor, float]:
     """Return this process's share of a batch and its weight: the loss of the whole batch is the
-    mean over the processes of weight × loss. Where no image is left, one is repeated with weight
-    0."""
+    processes' mean of weight × loss. Where no image is left, one is repeated with weight 0."""
     own = torch.arange(len(images)).tensor_split(world_size())[rank()]
     weight = len(own) * world_size() / len(images)
     indices = slice(own[0], own[-1] + 1) if len(own) else slice(0, 1)

@@ -28,11 +28,10 @@ CLINICAL_TARGET = 5  # mm
 
 
 class Prediction(NamedTuple):
-    """What models find in N images, on the CPU.
+    """Hold what models find in N images, on the CPU, in px of the 256×256 image.
 
-    landmarks: float32 [N, 4, 2], (x, y) in px of the 256×256 image. confidences: float32 [N, 4] in
-    [0, 1]. spreads: float32 [N, 4], in px of the 256×256 image, the largest distance of a member's
-    landmark from the ensemble's; NaN for a single model.
+    landmarks: float32 [N, 4, 2], (x, y). confidences: float32 [N, 4] in [0, 1]. spreads: float32
+    [N, 4], the largest distance of a member's landmark from the ensemble's; NaN for one model.
     """
 
     landmarks: Tensor
@@ -42,38 +41,33 @@ class Prediction(NamedTuple):
 
 @torch.inference_mode()
 def predict(models: Sequence[nn.Module], data: LandmarkImages, batch_size: int) -> Prediction:
-    """The landmarks in the average of the models' heatmaps. `data` lies on the models' device.
-
-    Raises UserError, naming the image, for a heatmap that is not finite.
-    """
+    """Find the landmarks in the average of the models' heatmaps, on the device of `data`. Raises
+    UserError, naming the image, for a heatmap that is not finite."""
     for model in models:
         model.eval()
-    batches, is_finite = [], []
-    starts = range(0, len(data), batch_size)
-    for start in tqdm(starts, "Predicting", leave=False, unit="batch"):
+    batches = []
+    for start in tqdm(range(0, len(data), batch_size), "Predicting", leave=False, unit="batch"):
         images, _ = data.batch(slice(start, start + batch_size))
         members = torch.stack([model(images) for model in models])
         heatmaps = members.mean(dim=0)
         landmarks = argmax_landmarks(heatmaps)
-        confidences = confidence(heatmaps)
-        if len(models) > 1:
-            spreads = (argmax_landmarks(members) - landmarks).norm(dim=-1).amax(dim=0)
-        else:
-            spreads = torch.full_like(confidences, torch.nan)
-        batches.append((landmarks, confidences, spreads))
-        is_finite.append(torch.isfinite(heatmaps).flatten(1).all(dim=1))
-    bad = (~torch.cat(is_finite)).nonzero().flatten().tolist()
+        spreads = (argmax_landmarks(members) - landmarks).norm(dim=-1).amax(dim=0)
+        if len(models) == 1:
+            spreads.fill_(torch.nan)  # it has no other to differ from
+        is_finite = torch.isfinite(heatmaps).flatten(1).all(dim=1)
+        batches.append((landmarks, confidence(heatmaps), spreads, is_finite))
+    *found, is_finite = (torch.cat(parts).cpu() for parts in zip(*batches))
+    bad = (~is_finite).nonzero().flatten().tolist()
     if bad:
         raise UserError(
             f"{data.names[bad[0]]}: the model gives heatmaps that are not finite (NaN or "
             f"infinite), for {len(bad)} of {len(data)} images: its weights cannot be used"
         )
-    return Prediction(*(torch.cat(parts).cpu() for parts in zip(*batches)))
+    return Prediction(*found)
 
 
 def pixel_errors(predicted: Tensor, annotated: Tensor) -> np.ndarray:
-    """Euclidean distances in pixels: two tensors [N, 4, 2] on the CPU → array [N, 4], NaN where a
-    landmark is NaN."""
+    """Return Euclidean distances in px: two [N, 4, 2] on the CPU → [N, 4], NaN where one is."""
     return torch.linalg.vector_norm(predicted - annotated, dim=-1).numpy()
 
 
@@ -95,8 +89,7 @@ def prediction_table(
     """Return what is known of each image after a test, one row per image; the rest is NaN. The
     columns are explained in ReadMe_Complete.txt, section 10.
 
-    table: the rows of the ground truth that `data` was loaded from. split, model_sha256 and
-    review_confidence are put into every row.
+    table: the rows of the ground truth that `data` was loaded from.
     """
     annotated = landmark_values(table, "x", "y")
     found = data.to_original(prediction.landmarks.numpy().astype(np.float64))
@@ -135,10 +128,9 @@ def prediction_table(
 def compare_readers(
     data: LandmarkImages, second: np.ndarray, predicted: np.ndarray | None = None
 ) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Measure how far annotations, a second reader's landmarks and predictions lie apart, the ends
-    named in_best_order.
+    """Measure how far annotations, a second reader's landmarks ([N, 4, 2] in px of the original
+    images) and predictions ([N, 4, 2], 256×256 px) lie apart, the ends named in_best_order.
 
-    second: [N, 4, 2] in px of the original images. predicted: [N, 4, 2] in px of the 256×256 image.
     Returns columns for a table (ReadMe_Complete.txt, section 10), and the distances by name,
     float64 [N, 4] in px of the 256×256 image, NaN where one of the two is.
     """
@@ -149,12 +141,9 @@ def compare_readers(
         return np.linalg.norm(np.take_along_axis(points, order, 1) - reference, axis=-1)
 
     named = np.take_along_axis(second, in_best_order(second_256, annotated)[..., None], 1)
-    distances = {"annotated to second reader": distance(second_256, annotated)}
-    values = {
-        "second_x": named[..., 0],
-        "second_y": named[..., 1],
-        "second_error_px256": distances["annotated to second reader"],
-    }
+    error = distance(second_256, annotated)
+    distances = {"annotated to second reader": error}
+    values = {"second_x": named[..., 0], "second_y": named[..., 1], "second_error_px256": error}
     if predicted is not None:
         distances["predicted to second reader"] = distance(second_256, predicted)
         distances["predicted to annotated"] = distance(annotated, predicted)
@@ -163,7 +152,7 @@ def compare_readers(
 
 
 def review_rules(table: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Which images of a prediction_table each rule flags for review: name → bool [N]."""
+    """Return which images of a prediction_table each rule flags for review: name → bool [N]."""
     spreads = landmark_values(table, "spread_px256")
     limit = table["review_confidence"].iloc[0]  # one for all rows
     is_sure = landmark_values(table, "confidence") >= limit  # NaN is flagged too
@@ -174,11 +163,10 @@ def review_rules(table: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def choose_review_confidence(table: pd.DataFrame) -> float | None:
-    """The lowest limit of the confidence, in steps of 0.05, at which review_rules together flag the
-    images of at least 80 % of the landmarks more than 20 px off. None where no limit does.
+    """Return the lowest limit of the confidence, in steps of 0.05, at which review_rules together
+    flag the images of at least 80 % of the landmarks more than 20 px off; None where no limit does.
 
-    table: a prediction_table of validation images. Those with a plausible annotation count; by
-    them the defaults of the testers were chosen.
+    table: a prediction_table of validation images; those with a plausible annotation count.
     """
     table = table[table["annotation_plausible"].fillna(False)]
     wrong = errors_of(table) > REVIEW_ERROR
@@ -191,10 +179,10 @@ def choose_review_confidence(table: pd.DataFrame) -> float | None:
 
 
 def errors_of(table: pd.DataFrame) -> np.ndarray:
-    """The pixel errors in a prediction_table: float64 [N, 4], in px of the 256×256 image."""
+    """Return a prediction_table's pixel errors: float64 [N, 4], in px of the 256×256 image."""
     return landmark_values(table, "error_px256")[..., 0]
 
 
 def band_counts(errors: np.ndarray) -> np.ndarray:
-    """How many errors [N] fall into each of the report's four bands: int [4]."""
+    """Count the errors [N] in each of the report's four bands: int [4]."""
     return np.bincount(np.digitize(errors, BANDS, right=True), minlength=len(BANDS) + 1)

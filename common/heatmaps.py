@@ -22,26 +22,18 @@ def gaussian_heatmaps(landmarks: Tensor, size: tuple[int, int], sigma: float) ->
         return torch.exp(-(distance**2) / (2 * sigma**2))
 
     # exp(−(dx² + dy²)/2σ²) is a product of a row and a column: H + W exponentials, not H × W.
-    column = profile(landmarks[..., 1], height)
-    row = profile(landmarks[..., 0], width)
-    heatmaps = column[..., :, None] * row[..., None, :]
-    return F.threshold_(heatmaps, CUTOFF, 0)
+    column, row = profile(landmarks[..., 1], height), profile(landmarks[..., 0], width)
+    return F.threshold_(column[..., :, None] * row[..., None, :], CUTOFF, 0)
 
 
 def argmax_landmarks(heatmaps: Tensor) -> Tensor:
-    """Return the (x, y) of each heatmap's maximum: [..., 4, H, W] → [..., 4, 2], float32 whole
-    pixels."""
+    """Find each heatmap's maximum: [..., 4, H, W] → [..., 4, 2], (x, y) in whole px, float32."""
     width = heatmaps.shape[-1]
     index = heatmaps.flatten(-2).argmax(dim=-1)
     return torch.stack([index % width, index // width], dim=-1).float()
 
 
 def confidence(heatmaps: Tensor) -> Tensor:
-    """Return the confidence in a heatmap: its peak value, clamped to [0, 1].
-
-    [..., 4, H, W] → float32 [..., 4].
-
-    A network is trained towards a peak of 1. Unsure between places, it gives their average, whose
-    peaks are lower.
-    """
+    """Return each heatmap's peak value, clamped to [0, 1]: [..., 4, H, W] → float32 [..., 4]. A
+    network trained towards a peak of 1 gives lower ones, an average, where it is unsure."""
     return heatmaps.float().amax(dim=(-2, -1)).clamp(0, 1)

@@ -7,21 +7,16 @@ from common.heatmaps import gaussian_heatmaps
 
 
 class HeatmapLoss(nn.Module):
-    """A criterion between heatmaps and the Gaussians that the landmarks call for.
-
-    criterion(heatmaps, target heatmaps): a mean over all elements. sigma: of the Gaussians, in px.
-    """
+    """Apply criterion(heatmaps, target heatmaps), a mean over all elements, to heatmaps and the
+    Gaussians of sigma px that the landmarks call for."""
 
     def __init__(self, criterion: nn.Module, sigma: float) -> None:
         super().__init__()
-        self.criterion = criterion
-        self.sigma = sigma
+        self.criterion, self.sigma = criterion, sigma
 
     def forward(self, heatmaps: Tensor, landmarks: Tensor) -> Tensor:
-        """heatmaps [B, 4, H, W], landmarks [B, 4, 2] in (x, y) px → scalar.
-
-        Where a landmark is not annotated (NaN), heatmap and target count as equal.
-        """
+        """heatmaps [B, 4, H, W], landmarks [B, 4, 2] in (x, y) px → scalar. Where a landmark is
+        NaN, heatmap and target count as equal."""
         target = gaussian_heatmaps(landmarks, heatmaps.shape[-2:], self.sigma)
         is_annotated = torch.isfinite(landmarks).all(dim=-1)[..., None, None]
         heatmaps = torch.where(is_annotated, heatmaps, 0)
@@ -45,10 +40,7 @@ class AdaptiveWingLoss(nn.Module):
         self, omega: float = 14, theta: float = 0.5, epsilon: float = 1, alpha: float = 2.1
     ) -> None:
         super().__init__()
-        self.omega = omega
-        self.theta = theta
-        self.epsilon = epsilon
-        self.alpha = alpha
+        self.omega, self.theta, self.epsilon, self.alpha = omega, theta, epsilon, alpha
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """pred, target: heatmaps of one shape, target in [0, 1] → scalar, float32 or wider."""
@@ -66,9 +58,5 @@ class AdaptiveWingLoss(nn.Module):
         # torch.where also differentiates the branch that it does not take. Held at theta, the
         # logarithm cannot overflow there and turn the other branch's gradient into NaN.
         near = (difference.clamp(max=self.theta) / self.epsilon) ** exponent
-        loss = torch.where(
-            difference < self.theta,
-            self.omega * torch.log1p(near),
-            slope * difference - offset,
-        )
-        return loss.mean()
+        far = slope * difference - offset
+        return torch.where(difference < self.theta, self.omega * torch.log1p(near), far).mean()

@@ -25,11 +25,9 @@ def double_conv(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 class UNet(nn.Module):
-    """The U-Net of Hypotheses 1 and 2: 7,788,740 parameters.
-
-    After Ronneberger et al. 2015, one level shallower, with bilinear up-sampling in place of
-    transposed convolutions (report, "Hypothesis 1", architecture).
-    """
+    """Build the U-Net of Hypotheses 1 and 2, 7,788,740 parameters: Ronneberger et al. 2015, one
+    level shallower, with bilinear up-sampling in place of transposed convolutions (report,
+    "Hypothesis 1", architecture)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +35,6 @@ class UNet(nn.Module):
         self.dconv_down2 = double_conv(64, 128)
         self.dconv_down3 = double_conv(128, 256)
         self.dconv_down4 = double_conv(256, 512)
-
         self.dconv_up3 = double_conv(512 + 256, 256)
         self.dconv_up2 = double_conv(256 + 128, 128)
         self.dconv_up1 = double_conv(128 + 64, 64)
@@ -57,10 +54,8 @@ class UNet(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Scale each channel by how much it matters (Woo et al. 2018, CBAM, eq. 2).
-
-    One bias-free two-layer perceptron, shared by the average- and the max-pooled channels.
-    """
+    """Scale each channel by how much it matters (Woo et al. 2018, CBAM, eq. 2): one perceptron,
+    without biases, for the average- and the max-pooled channels."""
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
@@ -92,19 +87,16 @@ class SpatialAttention(nn.Module):
 
 
 class ResNetUNet(nn.Module):
-    """The network of Hypothesis 3: 24,118,918 parameters.
+    """Build the network of Hypothesis 3, 24,118,918 parameters: a ResNet-34 (He et al. 2016) as
+    encoder, a U-Net decoder, channel attention on the three skip connections and spatial attention
+    before the output (report, "Hypothesis 3", architecture).
 
-    A ResNet-34 (He et al. 2016) as encoder, a U-Net decoder, channel attention on the three skip
-    connections and spatial attention before the output (report, "Hypothesis 3", architecture).
-
-    encoder: a torchvision ResNet-34, whose layers become part of this network; None: a new one
-    with random weights.
+    encoder: torchvision's, whose layers become part of this network; None: a new, random one.
     """
 
     def __init__(self, encoder: ResNet | None = None) -> None:
         super().__init__()
-        if encoder is None:
-            encoder = resnet34()
+        encoder = encoder or resnet34()
         self.firstconv = encoder.conv1
         self.firstbn = encoder.bn1
         self.encoder1 = encoder.layer1
@@ -115,12 +107,10 @@ class ResNetUNet(nn.Module):
         self.att1 = ChannelAttention(64)
         self.att2 = ChannelAttention(128)
         self.att3 = ChannelAttention(256)
-
         self.decoder4 = double_conv(512, 256)
         self.decoder3 = double_conv(256 + 256, 128)
         self.decoder2 = double_conv(128 + 128, 64)
         self.decoder1 = double_conv(64 + 64, 64)
-
         self.spatial_att = SpatialAttention()
         self.final_conv = nn.Sequential(
             nn.Conv2d(64, 32, kernel_size=3, padding=1),
@@ -145,38 +135,33 @@ class ResNetUNet(nn.Module):
 
 
 def count_parameters(model: nn.Module) -> int:
-    """The number of trainable parameters."""
+    """Count the trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def upsample(features: Tensor) -> Tensor:
-    """Double height and width by bilinear interpolation that keeps the corners in place.
-
-    [B, C, H, W] → [B, C, 2H, 2W]. On CUDA, where the gradient of F.interpolate has no fast
-    deterministic form, by upsample_by_matrices.
-    """
+    """Double height and width by bilinear interpolation that keeps the corners in place:
+    [B, C, H, W] → [B, C, 2H, 2W]."""
+    # On CUDA the gradient of F.interpolate has no fast deterministic form.
     if features.is_cuda:
         return upsample_by_matrices(features)
     return F.interpolate(features, scale_factor=2, mode="bilinear", align_corners=True)
 
 
 def upsample_by_matrices(features: Tensor) -> Tensor:
-    """The same as two matrix products, one along the height and one along the width.
-
-    With the channels last in memory, as they are in reduced precision, nothing is copied.
-    """
+    """Do the same as two matrix products, one along the height and one along the width. With the
+    channels last in memory, as they are in reduced precision, nothing is copied."""
     height, width = features.shape[-2:]
     dtype, device = features.dtype, features.device
     rows = features.permute(0, 2, 3, 1).flatten(2)
     taller = (_doubling_matrix(height, dtype, device) @ rows).unflatten(2, (width, -1))
-    wider = _doubling_matrix(width, dtype, device) @ taller
-    return wider.permute(0, 3, 1, 2)
+    return (_doubling_matrix(width, dtype, device) @ taller).permute(0, 3, 1, 2)
 
 
 @functools.lru_cache(maxsize=64)
 def _doubling_matrix(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """[2n, n]: the weights with which n points give 2n over the same interval, linearly."""
     with torch.inference_mode(False):  # the matrix is kept, and training needs it too
-        position = torch.arange(2 * length, dtype=torch.float64) * (length - 1) / (2 * length - 1)
-        distance = (position[:, None] - torch.arange(length)).abs()
-        return (1 - distance).clamp(min=0).to(device, dtype)
+        points = torch.eye(length, dtype=torch.float64)[None]
+        doubled = F.interpolate(points, scale_factor=2, mode="linear", align_corners=True)
+        return doubled[0].mT.contiguous().to(device, dtype)

@@ -27,9 +27,8 @@ HEIGHT, WIDTH = 540, 800  # px, of 608 of the 622 real images
 def synthetic_head(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draw one head: uint8 grey image [540, 800] and its landmarks [4, 2], (x, y) in px.
 
-    The names follow the real ground truth, where OFD is the upright and BPD the level diameter,
-    OFD-1 the upper and BPD-1 the left end, whichever of the two is the longer. Most heads lie on
-    their side, so here too the diameter named OFD is mostly the shorter.
+    As in the real ground truth, OFD is the upright and BPD the level diameter, whichever is longer
+    (mostly BPD, since most heads lie on their side); OFD-1 is the upper and BPD-1 the left end.
     """
     # An ellipse with half axes `level` and `upright`; one in six has its long axis upright.
     level = rng.uniform(120, 270)
@@ -43,10 +42,7 @@ def synthetic_head(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     reach = np.hypot(half_level, half_upright)  # of the ellipse, along x and y
     slack = np.clip(center - 15 - reach, 0, (90, 60))
     center = center + rng.uniform(-slack, slack)
-    landmarks = np.array(
-        [center - half_upright, center + half_upright, center - half_level, center + half_level]
-    )
-
+    landmarks = center + np.array([-half_upright, half_upright, -half_level, half_level])
     # In the head's own coordinates the skull is where the radius is 1.
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
     u = ((x - center[0]) * axes[0, 0] + (y - center[1]) * axes[0, 1]) / level
@@ -55,7 +51,6 @@ def synthetic_head(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     tissue = 0.45 * _clouds(rng, 200, 120) ** 2 + 0.3 * _clouds(rng, 60, 20)
     brain = 0.10 + 0.30 * _clouds(rng, 22, 14) * _clouds(rng, 60, 60)
     scene = np.where(radius < 1, brain, tissue * (radius > rng.uniform(1.05, 1.3)))  # dark fluid
-
     # The midline lies along the longer axis. The skull reflects most where the beam, coming from
     # above, meets it head on; at the sides it fades into gaps.
     along, across = (u, v) if level >= upright else (v, u)
@@ -64,13 +59,11 @@ def synthetic_head(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     echo = np.clip(1.3 * facing - 0.18, 0, 1) * np.clip(2.2 * _clouds(rng, 60, 60), 0.5, 1)
     thickness = rng.uniform(7, 11) / math.sqrt(level * upright)
     scene += rng.uniform(1.2, 1.6) * np.exp(-(((radius - 1) / thickness) ** 2)) * echo
-
     # Speckle: Rayleigh noise, coarser across the beam than along it; then gain and compression.
     speckle = rng.rayleigh(1.0, (HEIGHT, WIDTH)).astype(np.float32)
     speckle = cv2.GaussianBlur(speckle, (0, 0), sigmaX=2.0, sigmaY=1.1)
     scene *= np.clip(1 + 1.6 * (speckle / speckle.mean() - 1), 0, None) * (1 - 0.35 * y / HEIGHT)
     scene = 255 * rng.uniform(0.75, 1.15) * np.clip(scene, 0, None) ** 0.85
-
     # The sector that the probe sees, its apex above the picture.
     apex_y, half_angle = -rng.uniform(250, 500), math.radians(rng.uniform(30, 45))
     scene *= np.abs(np.arctan2(x - WIDTH / 2, y - apex_y)) < half_angle
@@ -91,7 +84,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--images", type=whole_number(1), default=40, help="how many")
     parser.add_argument("--seed", type=whole_number(0), default=42, help="of the drawing")
     args = parser.parse_args(argv)
-
     folder = Path(args.output_dir)
     rows, contents = [], {}
     for index in tqdm(range(args.images), "Drawing", leave=False, unit="image"):
@@ -100,10 +92,8 @@ def main(argv: list[str] | None = None) -> None:
         name = f"{index:03d}_HC.png"
         contents[folder / "images" / name] = cv2.imencode(".png", image)[1].tobytes()
         rows.append([name, *landmarks.round().astype(int).ravel()])
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    csv = table.to_csv(index=False, lineterminator="\n")
+    csv = pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False, lineterminator="\n")
     contents[folder / "ground_truth.csv"] = csv.encode()
-
     try:
         (folder / "images").mkdir(parents=True, exist_ok=True)
         # Whoever names the folder of the real data by mistake keeps the real data.

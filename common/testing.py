@@ -17,10 +17,8 @@ from common.weights import load_models
 
 def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     """Test the weights of a network, or of several trainings of it together: write the table, draw
-    the two pictures, print the errors. Where nothing is annotated, predict only.
-
-    args: a tester's. Raises UserError for outputs, weights, rows and images that cannot be used.
-    """
+    the two pictures, print the errors. Where nothing is annotated, predict only. Raises UserError
+    for outputs, weights, rows and images that cannot be used."""
     check_outputs(args)
     device = select_device(args.device)
     make_repeatable(0)  # nothing here is random; but the GPU is to repeat itself
@@ -31,9 +29,8 @@ def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     if not ground_truth.has_landmarks(table).any():
         print("No landmark is annotated, so there is no split: all images are predicted")
         args.split = "all"
-    if args.split == "all":
-        splits = {"all": table}
-    else:
+    splits = {"all": table}
+    if args.split != "all":
         splits = ground_truth.split_ground_truth(table, args.split_by, args.csv_path)
     tested = splits[args.split]
     print(f"{summary.describe_splits(splits)}\n{summary.describe_annotations(splits)}".rstrip())

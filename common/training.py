@@ -27,11 +27,8 @@ from common.summary import describe_annotations, describe_splits
 
 
 def prepare(args: Namespace) -> tuple[LandmarkImages, LandmarkImages]:
-    """Seed everything, join torchrun's other processes, and load the training and the validation
-    set onto the device.
-
-    args: a trainer's. Raises UserError where an output, the device, a row or an image cannot be
-    used.
+    """Seed everything, join torchrun's other processes, and load the training and validation sets
+    onto the device. Raises UserError where an output, the device, a row or an image cannot be used.
     """
     check_outputs(args, checkpoint_save_path=checkpoint_path(args.model_save_path))
     device = distributed.init_process_group(devices.select_device(args.device))
@@ -48,17 +45,14 @@ def prepare(args: Namespace) -> tuple[LandmarkImages, LandmarkImages]:
     if train.empty or val.empty:
         name = "training" if train.empty else "validation"
         raise UserError(f"{args.csv_path}: no image for {name} has an annotated landmark")
-    data = load_images(pd.concat([train, val]), args.image_folder_path)
+    data = load_images(pd.concat([train, val]), args.image_folder_path).to(device)
     print(f"In memory: {len(data)} images, {data.images.nbytes / 1e6:.1f} MB")
-    data = data.to(device)
     return data[: len(train)], data[len(train) :]
 
 
 def warmup_cosine(optimizer: Optimizer, epochs: int, warmup_epochs: int, min_lr: float) -> LambdaLR:
-    """Linear warm-up to the optimiser's learning rate, then a cosine to `min_lr` at the last
-    epoch (Loshchilov & Hutter 2017, eq. 5, one period). It is stepped once an epoch.
-
-    Epoch 1 trains at lr / warmup_epochs and epoch `warmup_epochs` at lr.
+    """Warm up linearly to the optimiser's learning rate, from lr / warmup_epochs in epoch 1; then
+    follow a cosine to `min_lr` at the last epoch (Loshchilov & Hutter 2017, eq. 5, one period).
     """
     lr = optimizer.param_groups[0]["lr"]
     min_lr = min(min_lr, lr)
@@ -84,13 +78,10 @@ def fit(
     args: Namespace,
     augment: Augment | None = None,
 ) -> None:
-    """Train a model and keep the weights with the lowest validation loss.
+    """Train a model on the device of the two sets, and keep the weights with the lowest validation
+    loss. loss(heatmaps, landmarks) is a mean over the batch; a landmark that is NaN adds 0 to it.
 
-    train_set and val_set lie on one device, and the model is moved there. loss(heatmaps,
-    landmarks) is a mean over the batch, to which a landmark that is NaN adds 0. augment changes
-    the training batches.
-    Raises UserError for another run's checkpoint, a file that cannot be written, and a loss that
-    is not finite.
+    Raises UserError for another run's checkpoint, an unwritable file and a loss that is not finite.
     """
     device = train_set.images.device
     dtype = devices.autocast_dtype(args.precision, device)
@@ -151,8 +142,7 @@ def fit(
         print(
             f"Epoch {epoch:>{len(str(args.epochs))}}/{args.epochs} | train loss {train_loss:.6f} | "
             f"val loss {val_loss:.6f} | {within:.1%} within 10 px | lr {learning_rate:.2e} | "
-            f"{seconds:.1f} s"
-            f"{' | best so far' if is_best else ''}"
+            f"{seconds:.1f} s{' | best so far' if is_best else ''}"
         )
 
     if first_epoch > args.epochs and distributed.rank() == 0:  # it may have been killed before
@@ -173,11 +163,8 @@ def train_one_epoch(
     augment: Augment | None = None,
     label: str = "Epoch",
 ) -> float:
-    """Make one pass over the data in an order drawn from `seed`.
-
-    Returns the mean loss of the annotated landmarks, which is not finite as soon as that of one
-    batch is not.
-    """
+    """Make one pass over the data in an order drawn from `seed`. Returns the mean loss of the
+    annotated landmarks, which is not finite as soon as that of one batch is not."""
     device = data.images.device
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed)).to(device)
     rng = torch.Generator(device).manual_seed(seed)
@@ -239,17 +226,15 @@ def _report(history: dict[str, Any], first_epoch: int, minutes: float, args: Nam
     if first_epoch > args.epochs:
         print(f"All {args.epochs} epochs are done already; nothing is left to train")
         return
-    train_losses, val_losses = history["train_losses"], history["val_losses"]
-    within = history["val_within_10_px"]
+    train_losses, val_losses, within, _ = (history[name] for name in HISTORY)
     best = val_losses.index(min(val_losses))
     gaps = [val_loss - train_loss for val_loss, train_loss in zip(val_losses, train_losses)]
-    in_epochs = f"in epoch {best + 1}, {{}} in the last"
     print(
         f"Trained {args.epochs + 1 - first_epoch} epochs in {minutes:.1f} minutes; best "
         f"validation loss {val_losses[best]:.6f} in epoch {best + 1}\n"
-        f"Train-val gap:   {gaps[best]:.6f} {in_epochs.format(f'{gaps[-1]:.6f}')}\n"
-        f"Within 10 px:    {within[best]:.1%} {in_epochs.format(f'{within[-1]:.1%}')}, of the "
-        "validation landmarks\n"
+        f"Train-val gap:   {gaps[best]:.6f} in epoch {best + 1}, {gaps[-1]:.6f} in the last\n"
+        f"Within 10 px:    {within[best]:.1%} in epoch {best + 1}, {within[-1]:.1%} in the last, "
+        "of the validation landmarks\n"
         f"Best model:      {args.model_save_path}\n"
         f"Checkpoint:      {checkpoint_path(args.model_save_path)}\n"
         f"Training curves: {args.plot_save_path}"

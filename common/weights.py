@@ -23,8 +23,8 @@ def load_models(
 ) -> tuple[list[nn.Module], str]:
     """Load a network for each file at args.model_path, to test it on the images of these names.
 
-    Returns the networks, on the CPU, and the SHA-256 of the files, joined by +.
-    Raises UserError for a file that cannot be used or is given twice (and see _refuse).
+    Returns the networks, on the CPU, and the SHA-256 of the files, joined by +. Raises UserError
+    for a file that cannot be used or is given twice (and see _refuse).
     """
     models, hashes = [], []
     for path in args.model_path:
@@ -59,23 +59,18 @@ def _refuse(checkpoint: dict[str, Any], args: Namespace, names: pd.Series, path:
 
 
 def load_weights(model: nn.Module, path: str) -> dict[str, Any]:
-    """Fill a network from a file: a state dict, or a checkpoint (its last weights).
-
-    Returns the checkpoint, or {} where the file holds the weights alone.
-    Raises UserError, naming the file, when it cannot be read, belongs to another network, or
-    holds values that are not finite.
-    """
+    """Fill a network from a file: a checkpoint (its last weights), which is returned, or a state
+    dict, for which {} is. Raises UserError as read_file and fill do."""
     content = read_file(path)
     fill(model, content, path)
     return content if "model_state_dict" in content else {}
 
 
 def load_resnet34(source: str) -> ResNet:
-    """torchvision's ResNet-34, the encoder of Hypothesis 3.
+    """Return torchvision's ResNet-34, the encoder of Hypothesis 3.
 
-    source: "imagenet" (downloaded by torchvision, kept in torch's cache), "none" (random weights),
-    or the path of a file with torchvision's ResNet-34 state dict.
-    Raises UserError when these weights are not available.
+    source: "imagenet" (downloaded to torch's cache), "none" (random weights), or the path of a file
+    with its state dict. Raises UserError when these weights are not available.
     """
     encoder = resnet34()
     encoder.fc = nn.Identity()
@@ -97,11 +92,8 @@ def load_resnet34(source: str) -> ResNet:
 
 
 def read_file(path: str) -> Any:
-    """Load what torch.save wrote, to the CPU, without running code that may be in the file.
-
-    Raises UserError, naming the file, when it is missing or damaged, or holds more than tensors
-    and plain values.
-    """
+    """Load what torch.save wrote, to the CPU, without running code that may be in the file. Raises
+    UserError when it is missing or damaged, or holds more than tensors and plain values."""
     try:
         if zipfile.is_zipfile(path):  # torch.load does not verify its checksums
             with zipfile.ZipFile(path) as archive:
@@ -123,10 +115,8 @@ def read_file(path: str) -> Any:
 
 
 def fill(model: nn.Module, content: Any, path: str) -> None:
-    """Fill a model from a file's content: a state dict, or one under one of the usual names.
-
-    Raises UserError, naming the file and the first thing wrong.
-    """
+    """Fill a model from a file's content: a state dict, or one under one of the usual names. Raises
+    UserError for weights of another network, and for values that are not finite."""
     for name in ("model_state_dict", "state_dict"):
         content = content.get(name, content) if isinstance(content, dict) else None
     if not (content and all(map(torch.is_tensor, content.values()))):
