@@ -27,9 +27,9 @@ AMD EPYC, 2 cores, no CUDA device; Python 3.11.7, torch 2.15.0, OpenCV 5.0.0; th
 One NVIDIA H100 80GB HBM3, 16 cores; Python 3.12.3, torch 2.11.0, OpenCV 5.0.0; copies of the images
 at 256×256 px, 27 Nov 2026, medians of 2 rounds; other rows beside the bare steps:
 
-    H3 training, CUDA, fp16        200    225/s     187/s   1.20 x    >= 10 x  missed (published way)
+    H3 training, CUDA, fp16        200    225/s     187/s   1.20 x    >= 10 x  missed (published)
     H1, float32                    200  99.45/s   99.68/s   1.00 x  >= 0.95 x
-      operations (a product's)       8  26.2 TF/s 50.7 TF/s  0.52 x            39 % of the card's 67
+      operations (a product's)     8  26.2 TF/s 50.7 TF/s 0.52 x            39 % of the 67 TF/s
     H1, fp16                       200    545/s     531/s   1.03 x  >= 0.95 x
     H2, float32                    200  97.43/s   99.51/s   0.98 x  >= 0.95 x
     H3, fp16                       200    213/s     214/s   0.99 x  >= 0.95 x
