@@ -63,6 +63,7 @@ def test_predictions(data, ground_truth, figures, tmp_path):
         *(f"{SHOWN[0]}: ground truth", "prediction", "overlay, mean error 5.0 px"),
         *(f"{SHOWN[1]}: ground truth", "prediction: TO BE REVIEWED", "overlay, not annotated"),
     ]
+    assert all(axis.images for axis in axes)
     # What is flagged for review has a red frame.
     frames = [{to_hex(spine.get_edgecolor()) for spine in axis.spines.values()} for axis in axes]
     assert frames == [{"#000000"}] * 3 + [{to_hex("crimson")}] * 3
@@ -114,6 +115,7 @@ def test_audit(data, ground_truth, figures, tmp_path):
     titles = [axis.get_title().split("\n")[0] for axis in figures[0].axes]
     assert titles[:3] == ["2 of 2 above 70", "2 of 2 below 0.2", "2 of 2 above 0.6"]
     assert titles[3:5] == SHOWN[::-1]
+    assert [len(axis.images) for axis in figures[0].axes] == [0, 0, 0, 1, 1, *[0] * 7]
 
 
 def test_one_epoch_has_its_curves(figures, tmp_path):
