@@ -58,6 +58,7 @@ def run(
     schedule="plateau",
     augment=random_brightness,
     train_set=None,
+    val_set=None,
     learning_rate=0.01,
     **options,
 ):
@@ -77,7 +78,7 @@ def run(
     else:
         scheduler = warmup_cosine(optimizer, args["epochs"], warmup_epochs=2, min_lr=1e-6)
     folder.mkdir(exist_ok=True)
-    train_set, val_set = train_set or some_images(10, seed=1), some_images(4, seed=2)
+    train_set, val_set = train_set or some_images(10, seed=1), val_set or some_images(4, seed=2)
     loss = loss or Loss()
     fit(model, loss, optimizer, scheduler, train_set, val_set, Namespace(**args), augment)
 
@@ -233,14 +234,14 @@ def test_a_run_may_move_to_another_folder_or_device(tmp_path, monkeypatch):
 def test_other_settings_and_other_data_are_refused_by_name(tmp_path):
     run(tmp_path, epochs=1)
     before = files_in(tmp_path)
-    one_pixel, one_landmark = some_images(10, seed=1), some_images(10, seed=1)
+    one_pixel, one_landmark = some_images(10, seed=1), some_images(4, seed=2)
     one_pixel.images[9, 0, 0, 0] ^= 1
-    one_landmark.landmarks[9, 3, 1] += 1
+    one_landmark.landmarks[3, 3, 1] += 1
     for options, difference in (
         ({"seed": 7}, "seed was 42 and is now 7"),
         ({"weight_decay": 0.1}, "weight_decay was None and is now 0.1"),
         ({"train_set": one_pixel}, "the images or landmarks are not the same"),
-        ({"train_set": one_landmark}, "the images or landmarks are not the same"),
+        ({"val_set": one_landmark}, "the images or landmarks are not the same"),
         (
             {"batch_size": 5, "seed": 1},
             "batch_size was 3 and is now 5, seed was 42 and is now 1",
