@@ -355,11 +355,15 @@ def test_out_of_memory_on_resuming_is_not_the_checkpoint_s_fault(tmp_path, monke
 
 
 def test_the_schedule_and_the_gap_go_by_the_validation_loss(tmp_path, capsys):
-    run(tmp_path)
+    run(tmp_path, Loss(35, 100.0))  # in validation, so that the last epoch is not the best
     _, state = load(tmp_path)
     train_losses, val_losses = state["train_losses"], state["val_losses"]
     assert state["scheduler_state_dict"]["best"] == state["best_val_loss"] == min(val_losses)
     best = val_losses.index(min(val_losses))
     first, last = (val_losses[i] - train_losses[i] for i in (best, -1))
     line = f"Train-val gap:   {first:.6f} in epoch {best + 1}, {last:.6f} in the last\n"
-    assert line in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert line in printed
+    first, last = (state["val_within_10_px"][i] for i in (best, -1))
+    line = f"Within 10 px:    {first:.1%} in epoch {best + 1}, {last:.1%} in the last, of the valid"
+    assert line in printed

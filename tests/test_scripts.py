@@ -407,7 +407,10 @@ def test_a_checkpoint_of_another_hypothesis_is_refused_but_not_what_another_pack
     state_dict = torch.load(weights[UNet], weights_only=True)
     for name, content in {
         "refused": {"args": {"hypothesis": 2}},
-        "ours": {"args": {"hypothesis": 1}, "train_images": [1, 2]},
+        "ours": {
+            **{"args": {"hypothesis": 1}, "train_images": [1, 2]},
+            "untrained_landmarks": ["OFD-2"],
+        },
         "theirs": {"args": ["--lr", "1"], "train_images": 5},
     }.items():
         torch.save({"model_state_dict": state_dict, **content}, f"{name}.pth")
@@ -416,7 +419,9 @@ def test_a_checkpoint_of_another_hypothesis_is_refused_but_not_what_another_pack
     assert stopped.value.code == 2
     assert "refused.pth: is a checkpoint of Hypothesis 2\n" in capsys.readouterr().err
     for name in ("ours", "theirs"):
-        assert len(run_tester(1, *data_arguments, "--model_path", f"{name}.pth")[1]) == 1
+        printed, table = run_tester(1, *data_arguments, "--model_path", f"{name}.pth")
+        assert len(table) == 1
+        assert ("ours.pth: OFD-2 was not trained: " in printed) is (name == "ours")
 
 
 def test_what_was_found_is_printed_whatever_happens_to_the_files(
