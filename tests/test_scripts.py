@@ -397,8 +397,9 @@ def test_a_checkpoint_is_not_tested_on_its_training_images(
         (line,) = lines_of(capsys.readouterr().err)
         assert "trained.pth: was trained on 1 of the 1 images of this split" in line
     assert files_in(tmp_path) == before
-    _, tested = run_tester(3, *given, "--csv_path", "reversed.csv", "--split", "all")
-    assert len(tested) == 6
+    for split, count in (("train", 4), ("all", 6)):
+        _, tested = run_tester(3, *given, "--csv_path", "reversed.csv", "--split", split)
+        assert len(tested) == count
 
 
 def test_a_checkpoint_of_another_hypothesis_is_refused_but_not_what_another_package_wrote(
