@@ -109,6 +109,9 @@ def test_a_tester_reads_only_what_it_tests(case, check, weights, capsys):
         ("Tester", 1, ["--batch_size", "0.5"], "--batch_size: 0.5: must be a whole number from 1"),
         ("Tester", 1, ["--review_confidence", "1.1"], "--review_confidence: 1.1: must be a number"),
         ("Trainer", 1, ["--precision", "fp8"], "--precision: invalid choice: 'fp8'"),
+        ("Trainer", 1, ["--device", "gpu"], "--device: invalid choice: 'gpu'"),
+        ("Trainer", 1, ["--split_by", "name"], "--split_by: invalid choice: 'name'"),
+        ("Tester", 1, ["--split", "tests"], "--split: invalid choice: 'tests'"),
         # What stands there is not written over, nor is what a link leads to.
         ("Trainer", 1, ["--plot_save_path", "to_image.png"], "lies in the image folder"),
         ("Trainer", 1, ["--plot_save_path", "to_pipe.png"], "to_pipe.png: is not a regular file"),

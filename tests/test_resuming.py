@@ -58,6 +58,7 @@ def run(
     schedule="plateau",
     augment=random_brightness,
     train_set=None,
+    val_set=None,
     learning_rate=0.01,
     **options,
 ):
@@ -77,7 +78,7 @@ def run(
     else:
         scheduler = warmup_cosine(optimizer, args["epochs"], warmup_epochs=2, min_lr=1e-6)
     folder.mkdir(exist_ok=True)
-    train_set, val_set = train_set or some_images(10, seed=1), some_images(4, seed=2)
+    train_set, val_set = train_set or some_images(10, seed=1), val_set or some_images(4, seed=2)
     loss = loss or Loss()
     fit(model, loss, optimizer, scheduler, train_set, val_set, Namespace(**args), augment)
 
@@ -147,7 +148,7 @@ def test_resuming_a_finished_run_leaves_it_alone(tmp_path, capsys):
     assert files_in(tmp_path) == before
 
 
-@pytest.mark.parametrize("foreign", [True, False])
+@pytest.mark.parametrize("foreign", [None, "2.bias", "more"])  # one of the weights, or one more
 @pytest.mark.parametrize("epochs", [2, 3])
 def test_a_model_file_that_is_gone_or_foreign_is_replaced_by_the_checkpoints_best_weights(
     tmp_path, epochs, foreign
@@ -159,11 +160,12 @@ def test_a_model_file_that_is_gone_or_foreign_is_replaced_by_the_checkpoints_bes
     assert checkpoint["best_epoch"] == 1
     (tmp_path / "model.pth").unlink()
     if foreign:
-        torch.save(checkpoint["model_state_dict"], tmp_path / "model.pth")
+        last_bias = checkpoint["model_state_dict"]["2.bias"]
+        torch.save({**best, foreign: last_bias}, tmp_path / "model.pth")
     run(tmp_path, Loss(5, 100.0), epochs=epochs, resume=True)
     assert load(tmp_path)[1]["best_epoch"] == 1
     assert_same(load(tmp_path)[0], best)
-    assert (tmp_path / "model_previous.pth").exists() is foreign  # it is not lost
+    assert (tmp_path / "model_previous.pth").exists() is bool(foreign)  # it is not lost
 
 
 def test_a_run_may_start_from_the_weights_of_another(tmp_path, capsys):
@@ -235,14 +237,14 @@ def test_a_run_may_move_to_another_folder_or_device(tmp_path, monkeypatch):
 def test_other_settings_and_other_data_are_refused_by_name(tmp_path):
     run(tmp_path, epochs=1)
     before = files_in(tmp_path)
-    one_pixel, one_landmark = some_images(10, seed=1), some_images(10, seed=1)
+    one_pixel, one_landmark = some_images(10, seed=1), some_images(4, seed=2)
     one_pixel.images[9, 0, 0, 0] ^= 1
-    one_landmark.landmarks[9, 3, 1] += 1
+    one_landmark.landmarks[3, 3, 1] += 1
     for options, difference in (
         ({"seed": 7}, "seed was 42 and is now 7"),
         ({"weight_decay": 0.1}, "weight_decay was None and is now 0.1"),
         ({"train_set": one_pixel}, "the images or landmarks are not the same"),
-        ({"train_set": one_landmark}, "the images or landmarks are not the same"),
+        ({"val_set": one_landmark}, "the images or landmarks are not the same"),
         (
             {"batch_size": 5, "seed": 1},
             "batch_size was 3 and is now 5, seed was 42 and is now 1",
@@ -356,11 +358,15 @@ def test_out_of_memory_on_resuming_is_not_the_checkpoint_s_fault(tmp_path, monke
 
 
 def test_the_schedule_and_the_gap_go_by_the_validation_loss(tmp_path, capsys):
-    run(tmp_path)
+    run(tmp_path, Loss(35, 100.0))  # in validation, so that the last epoch is not the best
     _, state = load(tmp_path)
     train_losses, val_losses = state["train_losses"], state["val_losses"]
     assert state["scheduler_state_dict"]["best"] == state["best_val_loss"] == min(val_losses)
     best = val_losses.index(min(val_losses))
     first, last = (val_losses[i] - train_losses[i] for i in (best, -1))
     line = f"Train-val gap:   {first:.6f} in epoch {best + 1}, {last:.6f} in the last\n"
-    assert line in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert line in printed
+    first, last = (state["val_within_10_px"][i] for i in (best, -1))
+    line = f"Within 10 px:    {first:.1%} in epoch {best + 1}, {last:.1%} in the last, of the valid"
+    assert line in printed

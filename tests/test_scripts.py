@@ -418,9 +418,11 @@ def test_a_checkpoint_is_not_tested_on_its_training_images(
         (line,) = lines_of(capsys.readouterr().err)
         assert "trained.pth: was trained on 1 of the 1 images of this split" in line
     assert files_in(tmp_path) == before
-    printed, tested = run_tester(3, *given, "--csv_path", "reversed.csv", "--split", "all")
-    assert len(tested) == 6
-    assert "trained.pth: OFD-2 was not trained: what is found for it means nothing\n" in printed
+    for split, count in (("train", 4), ("all", 6)):
+        printed, tested = run_tester(3, *given, "--csv_path", "reversed.csv", "--split", split)
+        assert len(tested) == count
+    assert "trained.pth: OFD-2 was not trained: what is found for it means nothing
+" in printed
 
 
 def test_a_checkpoint_of_another_hypothesis_is_refused_but_not_what_another_package_wrote(
@@ -429,7 +431,10 @@ def test_a_checkpoint_of_another_hypothesis_is_refused_but_not_what_another_pack
     state_dict = torch.load(weights[UNet], weights_only=True)
     for name, content in {
         "refused": {"args": {"hypothesis": 2}},
-        "ours": {"args": {"hypothesis": 1}, "train_images": [1, 2]},
+        "ours": {
+            **{"args": {"hypothesis": 1}, "train_images": [1, 2]},
+            "untrained_landmarks": ["OFD-2"],
+        },
         "theirs": {"args": ["--lr", "1"], "train_images": 5},
     }.items():
         torch.save({"model_state_dict": state_dict, **content}, f"{name}.pth")
@@ -438,7 +443,9 @@ def test_a_checkpoint_of_another_hypothesis_is_refused_but_not_what_another_pack
     assert stopped.value.code == 2
     assert "refused.pth: is a checkpoint of Hypothesis 2\n" in capsys.readouterr().err
     for name in ("ours", "theirs"):
-        assert len(run_tester(1, *data_arguments, "--model_path", f"{name}.pth")[1]) == 1
+        printed, table = run_tester(1, *data_arguments, "--model_path", f"{name}.pth")
+        assert len(table) == 1
+        assert ("ours.pth: OFD-2 was not trained: " in printed) is (name == "ours")
 
 
 def test_what_was_found_is_printed_whatever_happens_to_the_files(

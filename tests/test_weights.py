@@ -46,7 +46,7 @@ def test_a_weights_file_may_have_many_forms(name, prefix, tmp_path, monkeypatch)
         ([1, 2, 3], "holds no state dict"),
         ({}, "holds no state dict"),
         ({"model_state_dict": None}, "holds no state dict"),
-        ({"weight": [1.0, 2.0]}, "holds no state dict"),
+        ({"weight": WEIGHT, "bias": [3.0]}, "holds no state dict"),
         ({0: WEIGHT, 1: BIAS}, "not weights of Linear"),
         ({"weight": WEIGHT}, 'not weights of Linear: Missing key(s) in state_dict: "bias"'),
         ({"weight": WEIGHT, "bias": BIAS * torch.nan}, "bias holds values that are not finite"),
