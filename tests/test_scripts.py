@@ -421,8 +421,7 @@ def test_a_checkpoint_is_not_tested_on_its_training_images(
     for split, count in (("train", 4), ("all", 6)):
         printed, tested = run_tester(3, *given, "--csv_path", "reversed.csv", "--split", split)
         assert len(tested) == count
-    assert "trained.pth: OFD-2 was not trained: what is found for it means nothing
-" in printed
+    assert "trained.pth: OFD-2 was not trained: what is found for it means nothing\n" in printed
 
 
 def test_a_checkpoint_of_another_hypothesis_is_refused_but_not_what_another_package_wrote(
