@@ -1,5 +1,7 @@
 """What is printed of a ground truth and of a prediction_table."""
 
+from __future__ import annotations
+
 import textwrap
 
 import numpy as np
