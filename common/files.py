@@ -17,9 +17,8 @@ from common import UserError, distributed
 def write_file(path: str, content: bytes | memoryview) -> None:
     """Write a file beside its target, flush it to the disk, and move it over the target.
 
-    Whatever happens meanwhile, a kill or a full disk, the target is the old file or the new one.
-    A symbolic link is written through. Of several processes, only rank 0 writes.
-    Raises UserError, naming the file, when it cannot be written.
+    Whatever happens meanwhile, the target is the old file or the new one. A symbolic link is
+    written through. Only rank 0 writes. Raises UserError when the file cannot be written.
     """
     if distributed.rank() > 0:
         return
@@ -74,12 +73,11 @@ def check_outputs(args: Namespace, **more: str) -> None:
             raise UserError(f"{path}: the folder {os.path.dirname(path) or folder} does not exist")
         if not os.access(folder, os.W_OK):
             raise UserError(f"{path}: the folder {folder} cannot be written to")
+        if os.path.exists(target) and not os.access(target, os.W_OK):
+            raise UserError(f"{path}: is write-protected and will not be replaced")
         try:
-            os.stat(target)
-            if not os.access(target, os.W_OK):
-                raise UserError(f"{path}: is write-protected and will not be replaced")
-        except FileNotFoundError:
-            pass
+            with contextlib.suppress(FileNotFoundError):
+                os.stat(target)
         except OSError as error:  # too long a name
             raise UserError(f"{path}: cannot be written: {error.strerror}") from error
         if Path(target).is_relative_to(images):

@@ -19,7 +19,6 @@ from common import UserError
 SPLIT_SEED = 42  # the report's; --seed does not change it, or runs could not be compared
 SPLITS = ("train", "val", "test")
 MIN_ROWS = 6  # fewer cannot be split into three
-
 LANDMARK_NAMES = ("OFD-1", "OFD-2", "BPD-1", "BPD-2")  # this order everywhere
 LANDMARKS = tuple(name.lower().replace("-", "_") for name in LANDMARK_NAMES)  # as in columns
 NAME_COLUMN = "image_name"
@@ -29,9 +28,7 @@ RATE_COLUMN = "px_to_mm_rate"  # mm per px of the original image
 SUBJECT_COLUMN = "SubjectID"
 SUBJECT_IN_NAME = r"(.*\d+)_\d*HC\.\w+"  # 010_HC.png and 010_2HC.png show one subject
 NOT_KNOWN = ("", "na", "nan")
-
 IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".tif", ".tiff", ".webp")
-
 LEAVE_EMPTY = "where a landmark is not annotated, leave both cells empty"
 MAX_PROBLEMS_SHOWN = 20
 Problem = tuple[int, str]  # the row, from 0, and what is wrong with it
@@ -42,25 +39,17 @@ def read_ground_truth(csv_path: str) -> pd.DataFrame:
 
     Returns one row per image in the order of the file: `image_name` and the eight coordinates
     `ofd_1_x … bpd_2_y`, float64, in pixels of the original image; then, where the file has them,
-    `px_to_mm_rate`, float64, and `SubjectID`, text. A number that is not known is NaN: an empty
-    cell, `NA` or `nan`, and every coordinate of a file that has none of the eight columns (nor any
-    other with ofd or bpd in its name); a subject is then "". Columns are found by name, in any
-    order and without regard to case, spaces, hyphens and underscores; others are left out.
+    `px_to_mm_rate`, float64, and `SubjectID`, text. A number that is not known (empty, `NA`, `nan`)
+    is NaN, and so are the coordinates of a file without any of their columns; a subject is then "".
     Raises UserError, naming file, row and column, for everything that cannot be used.
     """
     cells = _read_cells(csv_path)
-
-    def convert(column: pd.Series) -> pd.Series:
-        if column.name == NAME_COLUMN:
-            return column
-        if column.name == SUBJECT_COLUMN:
-            column = column.str.replace(r"\.0$", "", regex=True)  # 683.0 is 683
-            return column.mask(column.str.lower().isin(NOT_KNOWN), "")
-        return pd.to_numeric(column, errors="coerce").astype(np.float64)
-
-    # The eight columns may all be missing; then they are NaN.
-    columns = [*COLUMNS, *cells.columns.difference(COLUMNS, sort=False)]
-    table = cells.apply(convert).reindex(columns=columns)
+    table = cells.reindex(columns=[*COLUMNS, *cells.columns.difference(COLUMNS, sort=False)])
+    for column in table.columns.difference([NAME_COLUMN, SUBJECT_COLUMN]):
+        table[column] = pd.to_numeric(table[column], errors="coerce").astype(np.float64)
+    if SUBJECT_COLUMN in table:
+        subjects = table[SUBJECT_COLUMN].str.replace(r"\.0$", "", regex=True)  # 683.0 is 683
+        table[SUBJECT_COLUMN] = subjects.mask(subjects.str.lower().isin(NOT_KNOWN), "")
     raise_problems(csv_path, _find_problems(cells, table))
     return table
 
@@ -98,10 +87,7 @@ def has_landmarks(table: pd.DataFrame) -> np.ndarray:
 
 
 def landmark_values(table: pd.DataFrame, *columns: str) -> np.ndarray:
-    """What a table holds in these columns of each landmark: float64 [N, 4, len(columns)].
-
-    landmark_values(table, "x", "y") are the coordinates in `ofd_1_x`, `ofd_1_y`, `ofd_2_x`, …
-    """
+    """Return these columns of each landmark ("x" is `ofd_1_x` …): float64 [N, 4, len(columns)]."""
     names = [f"{landmark}_{column}" for landmark in LANDMARKS for column in columns]
     return table[names].to_numpy(np.float64).reshape(len(table), len(LANDMARKS), len(columns))
 
@@ -116,9 +102,8 @@ def landmark_columns(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def find_subjects(table: pd.DataFrame) -> pd.Series | None:
-    """The subject on each image, as text; the name of the Series says where it was found:
-    `SubjectID` if any of its cells is filled in ("" in the others), else names like 010_HC.png and
-    010_2HC.png. None if neither says it."""
+    """Return the subject on each image, as text: `SubjectID` if any of its cells is filled in (""
+    in the others), else from names like 010_HC.png and 010_2HC.png; None if neither says it."""
     if SUBJECT_COLUMN in table and (table[SUBJECT_COLUMN] != "").any():
         return table[SUBJECT_COLUMN]
     subjects = table[NAME_COLUMN].str.extract(f"^{SUBJECT_IN_NAME}$", expand=False)
@@ -132,8 +117,7 @@ def split_ground_truth(
 
     622 rows give 497/62/63 (report, "Data Split Methodology"). The rows keep their index.
     split_by: "image", or "subject": 80/10/10 of the subjects, each with all images in one split.
-    source: what errors name, the path of the table.
-    Raises UserError when there are too few rows or subjects, or the subjects are not known.
+    Raises UserError, naming the source, for too few rows or subjects, or unknown subjects.
     """
     # Not above: scikit-learn takes a second to import, and --help needs none of it.
     from sklearn.model_selection import GroupShuffleSplit, train_test_split
@@ -167,11 +151,8 @@ def split_ground_truth(
 
 
 def subjects_in_training(splits: dict[str, pd.DataFrame]) -> dict[str, pd.Series]:
-    """For the splits `val` and `test`, which of their images show a subject of `train`: bool, under
-    the name that find_subjects gives.
-
-    Empty where there are no such splits or the subjects are not known.
-    """
+    """Return which images of `val` and of `test` show a subject of `train`, bool; named
+    `SubjectID` where that tells. Empty where there is no `train`, or the subjects are not known."""
     subjects = find_subjects(pd.concat(splits.values()))
     if subjects is None or "train" not in splits:
         return {}
@@ -196,7 +177,7 @@ def _read_cells(csv_path: str) -> pd.DataFrame:
     try:
         # utf-8-sig also reads UTF-8 without the byte-order mark that spreadsheets write.
         text = Path(csv_path).read_bytes().decode("utf-8-sig").lstrip("\r\n")
-        first_line = text.partition("\n")[0][:200]
+        first_line = "its first line is: " + text.partition("\n")[0][:200]
         cells = pd.read_csv(
             io.StringIO(text), header=None, dtype=str, na_filter=False, skip_blank_lines=False
         )
@@ -207,7 +188,7 @@ def _read_cells(csv_path: str) -> pd.DataFrame:
     except UnicodeDecodeError as error:
         raise UserError(f"{csv_path}: not a CSV file in UTF-8: {error}") from error
     except ValueError as error:  # pandas'
-        reason = f"{' '.join(str(error).split())}; its first line is: {first_line}"
+        reason = f"{' '.join(str(error).split())}; {first_line}"
         raise UserError(f"{csv_path}: not a CSV file with commas: {reason}") from error
     cells = cells.fillna("").apply(lambda column: column.str.strip())  # NaN: rows that are short
     broken = cells.apply(lambda column: column.str.contains("[\r\n]")).any(axis=1)
@@ -226,9 +207,7 @@ def _read_cells(csv_path: str) -> pd.DataFrame:
     is_list = not any(re.search(r"ofd|bpd|^[\d.]+$", cell) for cell in plain_header)
     missing = [name for name in (COLUMNS[:1] if is_list else COLUMNS) if name not in header]
     if missing:
-        raise UserError(
-            f"{csv_path}: no column named {', '.join(missing)}; its first line is: {first_line}"
-        )
+        raise UserError(f"{csv_path}: no column named {', '.join(missing)}; {first_line}")
     used = [name for name in known.values() if name in header]
     repeated = [name for name in used if header.count(name) > 1]
     if repeated:
@@ -239,8 +218,7 @@ def _read_cells(csv_path: str) -> pd.DataFrame:
         print(f"{csv_path}: holds no landmarks: no column named {', '.join(COLUMNS[1:])}")
     if "pixelsize(mm)" in plain_header:  # HC18's
         print(f"{csv_path}: pixel size(mm) is not used; {RATE_COLUMN} is read, in mm per px")
-    rows = cells.iloc[1:, [header.index(name) for name in used]]
-    return rows.set_axis(used, axis=1).reset_index(drop=True)
+    return cells.set_axis(header, axis=1)[used].iloc[1:].reset_index(drop=True)
 
 
 def _find_name_problems(names: Iterable[str]) -> list[Problem]:
@@ -260,7 +238,6 @@ def _find_name_problems(names: Iterable[str]) -> list[Problem]:
 
 
 def _find_problems(cells: pd.DataFrame, table: pd.DataFrame) -> list[Problem]:
-    """What is wrong with the rows themselves, before any image is opened."""
     names = table[NAME_COLUMN]
     problems = _find_name_problems(names)
     for column in cells.columns.difference([NAME_COLUMN, SUBJECT_COLUMN], sort=False):
