@@ -39,8 +39,8 @@ def read_ground_truth(csv_path: str) -> pd.DataFrame:
 
     Returns one row per image in the order of the file: `image_name` and the eight coordinates
     `ofd_1_x … bpd_2_y`, float64, in pixels of the original image; then, where the file has them,
-    `px_to_mm_rate`, float64, and `SubjectID`, text. A number that is not known (empty, `NA`, `nan`)
-    is NaN, and so are the coordinates of a file without any of their columns; a subject is then "".
+    `px_to_mm_rate`, float64, and `SubjectID`, text. What is not known (empty, `NA`, `nan`) is NaN
+    or, for a subject, ""; a file that has none of the eight columns has no known coordinates.
     Raises UserError, naming file, row and column, for everything that cannot be used.
     """
     cells = _read_cells(csv_path)
