@@ -17,7 +17,7 @@ from common import UserError, distributed
 from common.devices import PRECISIONS
 from common.ground_truth import SPLITS
 
-MAX_NUMBER = 2**32 - 1  # the largest seed of NumPy, and more than anyone needs elsewhere
+LARGEST = 2**32 - 1  # seed of NumPy, and more than anyone needs elsewhere
 PICTURES = ("", ".png", ".jpg", ".jpeg", ".pdf", ".svg", ".eps", ".ps", ".tif", ".tiff", ".webp")
 REQUIRED = {"required": True, "default": SUPPRESS}  # --help would show a default of None
 
@@ -62,13 +62,13 @@ def tester_parser(description: str, *, hypothesis: int, review_confidence: float
     add_data_arguments(parser, csv_is_optional=True)
     add_second_reader(parser)
     add = parser.add_argument
-    add("--model_path", nargs="+", **REQUIRED, help="weights; heatmaps of several are averaged")
+    add("--model_path", nargs="+", **REQUIRED, help="weights; of several, heatmaps are averaged")
     add_picture(parser, "--pred_save_path", hypothesis, "predictions_visualization", "predictions")
     add_picture(parser, "--error_save_path", hypothesis, "error_distribution", "the pixel errors")
     name = f"hypothesis_{hypothesis}_predictions.csv"
     add("--csv_save_path", type=ending_in(".csv"), default=name, help="table of all predictions")
-    add("--split", choices=(*SPLITS, "all"), default="test", help="which images; all: every row")
-    add("--review_confidence", type=number(0, 1), help="flag images with a landmark below it")
+    add("--split", choices=(*SPLITS, "all"), default="test", help="all: every row (even just one)")
+    add("--review_confidence", type=number(0, 1), help="flag images with a landmark below this")
     add("--batch_size", type=whole_number(1), default=8, help="images per step")
     add_shared_arguments(parser)
     return parser
@@ -118,15 +118,14 @@ def whole_number(at_least: int) -> Callable[[str], int]:
     """Return an argparse type: a whole number that is not less than this."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or not at_least <= float(text) <= MAX_NUMBER:
-            rule = f"must be a whole number from {at_least} to {MAX_NUMBER}"
-            raise ArgumentTypeError(f"{text}: {rule}")
+        if not text.isdecimal() or not at_least <= float(text) <= LARGEST:
+            raise ArgumentTypeError(f"{text}: must be a whole number from {at_least} to {LARGEST}")
         return int(text)
 
     return parse
 
 
-def number(at_least: float, at_most: float = MAX_NUMBER) -> Callable[[str], float]:
+def number(at_least: float, at_most: float = LARGEST) -> Callable[[str], float]:
     """Return an argparse type: a number between these two."""
 
     def number(text: str) -> float:  # argparse names it where float raises ValueError

@@ -47,11 +47,8 @@ def write_table(table: pd.DataFrame, path: str) -> None:
 
 def check_outputs(args: Namespace, **more: str) -> None:
     """Raise UserError for an output that could not be written when the work is done, that lies in
-    the image folder, or that is an input, another output, or no regular file.
-
-    args, more: an argument whose name ends in `_save_path` is an output; every other one that
-    names a file is an input.
-    """
+    the image folder, or that is an input, another output, or no regular file. In args and more,
+    what is named `…_save_path` is an output; every other value that names a file is an input."""
     outputs, taken = {}, {}
     for name, value in {**vars(args), **more}.items():
         for path in value if isinstance(value, list) else [value]:
@@ -61,7 +58,6 @@ def check_outputs(args: Namespace, **more: str) -> None:
                 outputs[name] = path
             elif isinstance(path, str) and os.path.isfile(path):
                 taken[os.path.realpath(path)] = name
-    images = os.path.realpath(args.image_folder_path)
     for name, path in outputs.items():
         target = os.path.realpath(path)
         folder = os.path.dirname(target)
@@ -80,7 +76,7 @@ def check_outputs(args: Namespace, **more: str) -> None:
                 os.stat(target)
         except OSError as error:  # too long a name
             raise UserError(f"{path}: cannot be written: {error.strerror}") from error
-        if Path(target).is_relative_to(images):
+        if Path(target).is_relative_to(os.path.realpath(args.image_folder_path)):
             raise UserError(
                 f"{path}: lies in the image folder, where nothing is written: give a path elsewhere"
             )

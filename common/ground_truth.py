@@ -1,7 +1,4 @@
-"""The ground truth: its file and the checks of it, its subjects, and the split.
-
-A landmark that is not annotated is NaN, here and wherever landmarks go.
-"""
+"""The ground truth: file, checks, subjects, split. A landmark that is not annotated is NaN."""
 
 from __future__ import annotations
 
@@ -55,10 +52,8 @@ def read_ground_truth(csv_path: str) -> pd.DataFrame:
 
 
 def list_images(image_folder: str) -> pd.DataFrame:
-    """A ground truth without annotations: a folder's images, without HC18's masks, in order.
-
-    Raises UserError for a folder that cannot be read or holds no image files, and for their names.
-    """
+    """Return a ground truth without annotations: a folder's images, in order, without HC18's masks.
+    Raises UserError for a folder that cannot be read or holds no image files, and for bad names."""
     files = [name for name in list_folder(image_folder) if not name.startswith(".")]
     images = [name for name in files if name.lower().endswith(IMAGE_ENDINGS)]
     names = [name for name in images if not re.search(r"_annotation\.\w+$", name.lower())]
@@ -102,8 +97,9 @@ def landmark_columns(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def find_subjects(table: pd.DataFrame) -> pd.Series | None:
-    """Return the subject on each image, as text: `SubjectID` if any of its cells is filled in (""
-    in the others), else from names like 010_HC.png and 010_2HC.png; None if neither says it."""
+    """Return the subject on each image, as text; the name of the Series says where it was found:
+    `SubjectID` if any of its cells is filled in ("" in the others), else names like 010_HC.png and
+    010_2HC.png. None if neither says it."""
     if SUBJECT_COLUMN in table and (table[SUBJECT_COLUMN] != "").any():
         return table[SUBJECT_COLUMN]
     subjects = table[NAME_COLUMN].str.extract(f"^{SUBJECT_IN_NAME}$", expand=False)
@@ -130,7 +126,7 @@ def split_ground_truth(
                 f"--split_by subject: nothing says who is on each image: {SUBJECT_COLUMN} is not "
                 "filled in, and not all names are like 010_HC.png or 010_2HC.png"
             )
-        empty = np.flatnonzero(subjects == "").tolist()
+        empty = np.flatnonzero(subjects == "")
         raise_problems(source, [(row, f"no {SUBJECT_COLUMN}") for row in empty])
     if subjects.nunique() < MIN_ROWS:
         number = f"{subjects.nunique()} {'rows' if split_by == 'image' else 'subjects'}"
@@ -151,8 +147,8 @@ def split_ground_truth(
 
 
 def subjects_in_training(splits: dict[str, pd.DataFrame]) -> dict[str, pd.Series]:
-    """Return which images of `val` and of `test` show a subject of `train`, bool; named
-    `SubjectID` where that tells. Empty where there is no `train`, or the subjects are not known."""
+    """Return which images of `val` and `test` show a subject of `train`: bool, named as by
+    find_subjects. Empty where there are no such splits or the subjects are not known."""
     subjects = find_subjects(pd.concat(splits.values()))
     if subjects is None or "train" not in splits:
         return {}
@@ -197,11 +193,9 @@ def _read_cells(csv_path: str) -> pd.DataFrame:
         raise UserError(f"{csv_path}: line {line}: a line break in a cell (a quote not closed?)")
     cells = cells[(cells != "").any(axis=1)]  # spreadsheets add lines of nothing but commas
 
-    def plain(name: str) -> str:
-        return re.sub(r"[\s_-]", "", name).lower()
-
-    known = {plain(name): name for name in (*COLUMNS, RATE_COLUMN, SUBJECT_COLUMN)}
-    plain_header = [plain(cell) for cell in cells.iloc[0]] if len(cells) else []
+    known_names = (*COLUMNS, RATE_COLUMN, SUBJECT_COLUMN)
+    known = {name.replace("_", "").lower(): name for name in known_names}
+    plain_header = [re.sub(r"[\s_-]", "", cell).lower() for cell in cells.head(1).to_numpy().flat]
     header = [known.get(cell) for cell in plain_header]
     # Images without annotations, unless a column looks like a coordinate (a number: no header).
     is_list = not any(re.search(r"ofd|bpd|^[\d.]+$", cell) for cell in plain_header)
@@ -248,7 +242,6 @@ def _find_problems(cells: pd.DataFrame, table: pd.DataFrame) -> list[Problem]:
             problems.append((row, f"{names[row]}: {column} is '{texts[row]}', not {rule}"))
     if problems:
         return problems
-
     points = landmark_values(table, "x", "y")
     is_one_point = np.zeros(points.shape[:2], bool)
     is_one_point[:, ::2] = (points[:, ::2] == points[:, 1::2]).all(axis=2)

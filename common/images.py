@@ -23,6 +23,7 @@ from common import UserError, ground_truth
 
 IMAGE_SIZE = 256  # px, height and width of what the networks see
 MAX_OUTSIDE = 0.05  # of a side: where the skull is cut off, its end is marked beyond the border
+Decoded = tuple[np.ndarray, tuple[int, int], int]  # an image, its (width, height) before, its bits
 
 
 @dataclass
@@ -82,14 +83,12 @@ def dataset_fingerprint(*sets: LandmarkImages) -> str:
 
 
 def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
-    """Read, check and resize the images of a ground truth's rows, once, in threads.
-
-    Raises UserError with every image that is missing or unreadable, else as find_outside does.
-    """
+    """Read, check and resize the images of a ground truth's rows, once, in threads. Raises
+    UserError with every image that is missing or unreadable, else as find_outside does."""
     folder, names = Path(image_folder), table[ground_truth.NAME_COLUMN].tolist()
     files = {Path(name).stem: name for name in ground_truth.list_folder(image_folder)}
 
-    def load(name: str) -> tuple[np.ndarray, tuple[int, int], int] | str:
+    def load(name: str) -> Decoded | str:
         try:
             return read_image(folder, name, files)
         except UserError as error:
@@ -117,8 +116,8 @@ def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
 
 
 def find_outside(table: pd.DataFrame, sizes: np.ndarray, source: str) -> np.ndarray:
-    """Return which landmarks lie just outside their image, by one coordinate and up to 5 % of the
-    side: bool [N, 4]. sizes: [N, 2], (width, height). Raises UserError, naming the source and the
+    """Return which landmarks lie just outside their image, by one coordinate and MAX_OUTSIDE at
+    most: bool [N, 4]. sizes: [N, 2], (width, height). Raises UserError, naming the source and the
     rows, for those that lie further out."""
     points, names = ground_truth.landmark_values(table, "x", "y"), table[ground_truth.NAME_COLUMN]
     beyond = np.maximum(-points, points - sizes[:, None]) / sizes[:, None]  # of the side
@@ -136,8 +135,8 @@ def find_outside(table: pd.DataFrame, sizes: np.ndarray, source: str) -> np.ndar
 
 
 def read_second_reader(csv_path: str, data: LandmarkImages) -> np.ndarray:
-    """Read another reader's landmarks of these images: float64 [N, 4, 2], px of the original
-    images, NaN where there is none. Raises UserError where a row cannot be used, or all are NaN."""
+    """Read another reader's landmarks of the images of these names: float64 [N, 4, 2], px of the
+    original images, NaN where there is none. Raises UserError for a bad row, or if all are NaN."""
     table = ground_truth.read_ground_truth(csv_path)
     table = table[table[ground_truth.NAME_COLUMN].isin(data.names)]
     indices = pd.Index(data.names).get_indexer(table[ground_truth.NAME_COLUMN])
@@ -149,9 +148,7 @@ def read_second_reader(csv_path: str, data: LandmarkImages) -> np.ndarray:
     return points
 
 
-def read_image(
-    folder: Path, name: str, files: Mapping[str, str]
-) -> tuple[np.ndarray, tuple[int, int], int]:
+def read_image(folder: Path, name: str, files: Mapping[str, str]) -> Decoded:
     """Read one image, resized bilinearly, its original (width, height), and its bits per channel.
 
     uint8 [256, 256, C], C = 1 where it is grey, else 3 (RGB). EXIF's orientation (but not a TIFF's)
@@ -169,8 +166,8 @@ def read_image(
         raise UserError(f"{name}: cannot be read: {error.strerror}") from error
     except cv2.error:  # an empty file, or a header that claims an impossible size
         image = None
-    # OpenCV fills the rest of a JPEG that breaks off with grey and says nothing. Its end, FF D9, must
-    # follow the last start of a scan, FF DA; in a scan's data FF comes before 00 or a restart marker.
+    # OpenCV silently fills the rest of a JPEG that breaks off with grey. The end marker FF D9 must
+    # follow the last start of a scan, FF DA; in its data FF stands before 00 or a restart marker.
     raw = content.tobytes()
     breaks_off = raw[:2] == b"\xff\xd8" and raw.rfind(b"\xff\xd9") < raw.rfind(b"\xff\xda")
     if image is None or breaks_off:
@@ -182,19 +179,15 @@ def read_image(
     bits = max(int(image.max()).bit_length(), 8)
     height, width = image.shape[:2]
     image = cv2.resize(image, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_LINEAR)
-    if image.dtype == np.uint16:
-        image = np.round(image * (255 / (2**bits - 1))).astype(np.uint8)
-    if image.ndim == 2:
-        image = image[..., None]
-    elif (image[..., :1] == image[..., 1:]).all():  # a grey image saved as a coloured one
+    image = np.round(image * (255 / (2**bits - 1))).astype(np.uint8)  # 8 bits: as it is
+    image = np.atleast_3d(image)[..., ::-1]  # OpenCV's colours are BGR
+    if (image == image[..., :1]).all():  # also a grey image saved as a coloured one
         image = image[..., :1].copy()
-    else:
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return image, (width, height), bits
 
 
 def _find(folder: Path, name: str, files: Mapping[str, str]) -> Path:
-    """Return the path of an image. Raises UserError, or OSError where it cannot be looked for."""
+    """Return an image's path. Raises UserError if there is none, OSError if that cannot be seen."""
     # A Mac writes "ä" as two characters, in names of files or in the ground truth.
     for spelling in (name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
