@@ -11,12 +11,7 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 
 class UserError(Exception):
-    """Something that the user can fix: a file, a row, an argument, a full disk.
-
-    Its message is written for that user: which file, which row, what is wrong, what to do.
-    The scripts print it without a traceback and end with exit status 2
-    (`common.cli.reports_errors`).
-    """
+    """Something a user can fix: the message says which file and row, what is wrong, what to do."""
 
     def __init__(self, message: str) -> None:
         # A name may hold control characters, which would be commands to the terminal.

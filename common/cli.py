@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 import sys
-from argparse import SUPPRESS
+from argparse import SUPPRESS, ArgumentTypeError
 from collections.abc import Iterator
 from typing import Any, Callable, NoReturn
 
@@ -17,19 +17,17 @@ from common import UserError, distributed
 from common.devices import PRECISIONS
 from common.ground_truth import SPLITS
 
-MAX_NUMBER = 2**32 - 1  # the largest seed of NumPy, and more than anyone needs elsewhere
+LARGEST = 2**32 - 1  # seed of NumPy, and more than anyone needs elsewhere
 PICTURES = ("", ".png", ".jpg", ".jpeg", ".pdf", ".svg", ".eps", ".ps", ".tif", ".tiff", ".webp")
+REQUIRED = {"required": True, "default": SUPPRESS}  # --help would show a default of None
 
 
 class Parser(argparse.ArgumentParser):
     """argparse with its defaults in --help, and a bad argument reported in one line."""
 
     def __init__(self, description: str) -> None:
-        super().__init__(
-            description=description,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-            allow_abbrev=False,
-        )
+        formatter = argparse.ArgumentDefaultsHelpFormatter
+        super().__init__(description=description, formatter_class=formatter, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\n")
@@ -47,13 +45,10 @@ def trainer_parser(description: str, *, hypothesis: int, **recipe: Any) -> Parse
     add("--epochs", type=whole_number(1), help="passes over the training images")
     add("--lr", type=number(1e-30), help="learning rate")
     add("--seed", type=whole_number(0), default=42, help="random seed (the split has its own)")
-    meaning = "weights of this network to start from: a model file or a checkpoint"
-    add("--initial_weights", metavar="PATH", help=meaning)
-    meaning = "of the training; auto is fp16 on CUDA and fp32 elsewhere"
-    add("--precision", choices=PRECISIONS, help=meaning)
+    add("--initial_weights", metavar="PATH", help="weights to start from: a model or a checkpoint")
+    add("--precision", choices=PRECISIONS, help="auto is fp16 on CUDA and fp32 elsewhere")
     add("--resume", action="store_true", help="resume from the checkpoint beside the model")
-    meaning = "save after an epoch once so many seconds have passed since the last time"
-    add("--checkpoint_seconds", type=number(0), default=60, help=meaning)
+    add("--checkpoint_seconds", type=number(0), default=60, help="least time between two saves")
     add_shared_arguments(parser)
     # The hypothesis is kept in the checkpoint: no other may resume or test it.
     parser.set_defaults(hypothesis=hypothesis, **recipe)
@@ -63,21 +58,17 @@ def trainer_parser(description: str, *, hypothesis: int, **recipe: Any) -> Parse
 def tester_parser(description: str, *, hypothesis: int, review_confidence: float) -> Parser:
     """Return a parser of the arguments that every tester takes."""
     parser = Parser(description)
-    parser.set_defaults(hypothesis=hypothesis)
+    parser.set_defaults(hypothesis=hypothesis, review_confidence=review_confidence)
     add_data_arguments(parser, csv_is_optional=True)
     add_second_reader(parser)
     add = parser.add_argument
-    meaning = "weights to test; of several files, the heatmaps are averaged"
-    add("--model_path", required=True, default=SUPPRESS, nargs="+", help=meaning)
-    name = "predictions_visualization"
-    add_picture(parser, "--pred_save_path", hypothesis, name, "six predictions")
+    add("--model_path", nargs="+", **REQUIRED, help="weights; of several, heatmaps are averaged")
+    add_picture(parser, "--pred_save_path", hypothesis, "predictions_visualization", "predictions")
     add_picture(parser, "--error_save_path", hypothesis, "error_distribution", "the pixel errors")
-    name, meaning = f"hypothesis_{hypothesis}_predictions.csv", "table of all predictions"
-    add("--csv_save_path", type=ending_in(".csv"), default=name, help=meaning)
-    meaning = "which images; all: every row of the ground truth, which may be a single one"
-    add("--split", choices=(*SPLITS, "all"), default="test", help=meaning)
-    meaning = "an image with a landmark of less confidence is flagged for review"
-    add("--review_confidence", type=number(0, 1), default=review_confidence, help=meaning)
+    name = f"hypothesis_{hypothesis}_predictions.csv"
+    add("--csv_save_path", type=ending_in(".csv"), default=name, help="table of all predictions")
+    add("--split", choices=(*SPLITS, "all"), default="test", help="all: every row (even just one)")
+    add("--review_confidence", type=number(0, 1), help="flag images with a landmark below this")
     add("--batch_size", type=whole_number(1), default=8, help="images per step")
     add_shared_arguments(parser)
     return parser
@@ -86,19 +77,16 @@ def tester_parser(description: str, *, hypothesis: int, review_confidence: float
 def add_data_arguments(parser: Parser, csv_is_optional: bool = False) -> None:
     """Add where the ground truth and the images are."""
     add = parser.add_argument
-    meaning = "the ground truth: a name and eight coordinates per image"
     if csv_is_optional:
-        add("--csv_path", help=f"{meaning}; without it, all images of the folder are predicted")
+        add("--csv_path", help="the ground truth; without it, all images are predicted")
     else:
-        add("--csv_path", required=True, default=SUPPRESS, help=meaning)
-    meaning = "the folder that holds the images"
-    add("--image_folder_path", required=True, default=SUPPRESS, help=meaning)
+        add("--csv_path", **REQUIRED, help="the ground truth: name and eight coordinates per image")
+    add("--image_folder_path", **REQUIRED, help="the folder that holds the images")
 
 
 def add_second_reader(parser: Parser) -> None:
     """Add where another reader's landmarks are."""
-    meaning = "another reader's landmarks of these images, to be compared"
-    parser.add_argument("--second_csv_path", help=meaning)
+    parser.add_argument("--second_csv_path", help="another reader's landmarks, to be compared")
 
 
 def add_shared_arguments(parser: Parser) -> None:
@@ -106,15 +94,13 @@ def add_shared_arguments(parser: Parser) -> None:
     add = parser.add_argument
     meaning = "subject: no subject is in two splits; use the same to train and to test"
     add("--split_by", choices=("image", "subject"), default="image", help=meaning)
-    meaning = "auto uses a GPU if there is one"
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help=meaning)
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: GPU if available")
 
 
 def add_picture(parser: Parser, option: str, hypothesis: int, name: str, shows: str) -> None:
     """Add an option for a picture, named after the hypothesis by default."""
-    default = f"hypothesis_{hypothesis}_{name}.png"
-    kind = ending_in(*PICTURES)
-    parser.add_argument(option, type=kind, default=default, help=f"picture of {shows}")
+    name = f"hypothesis_{hypothesis}_{name}.png"
+    parser.add_argument(option, type=ending_in(*PICTURES), default=name, help=f"picture of {shows}")
 
 
 def ending_in(*endings: str) -> Callable[[str], str]:
@@ -122,8 +108,7 @@ def ending_in(*endings: str) -> Callable[[str], str]:
 
     def parse(text: str) -> str:
         if os.path.splitext(text)[1].lower() not in endings:
-            allowed = ", ".join(filter(None, endings))
-            raise argparse.ArgumentTypeError(f"{text}: must end in {allowed}")
+            raise ArgumentTypeError(f"{text}: must end in {', '.join(filter(None, endings))}")
         return text
 
     return parse
@@ -133,21 +118,19 @@ def whole_number(at_least: int) -> Callable[[str], int]:
     """Return an argparse type: a whole number that is not less than this."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or not at_least <= float(text) <= MAX_NUMBER:
-            limits = f"from {at_least} to {MAX_NUMBER}"
-            raise argparse.ArgumentTypeError(f"{text}: must be a whole number {limits}")
+        if not text.isdecimal() or not at_least <= float(text) <= LARGEST:
+            raise ArgumentTypeError(f"{text}: must be a whole number from {at_least} to {LARGEST}")
         return int(text)
 
     return parse
 
 
-def number(at_least: float, at_most: float = MAX_NUMBER) -> Callable[[str], float]:
+def number(at_least: float, at_most: float = LARGEST) -> Callable[[str], float]:
     """Return an argparse type: a number between these two."""
 
     def number(text: str) -> float:  # argparse names it where float raises ValueError
         if not at_least <= float(text) <= at_most:
-            limits = f"from {at_least} to {at_most}"
-            raise argparse.ArgumentTypeError(f"{text}: must be a number {limits}")
+            raise ArgumentTypeError(f"{text}: must be a number from {at_least} to {at_most}")
         return float(text)
 
     return number
@@ -157,10 +140,9 @@ def number(at_least: float, at_most: float = MAX_NUMBER) -> Callable[[str], floa
 def reports_errors(*, resumable: bool = False) -> Iterator[None]:
     """Decorate a script's main: user errors end in one line, not a traceback.
 
-    A UserError becomes its message and exit status 2, and so does a lack of memory; Ctrl-C becomes
-    one line (with the command that resumes, if the script can) and exit status 130; a reader that
-    has left (`| head`) ends the script quietly with status 1, and a full disk behind `>` with its
-    line. Only rank 0 of several processes prints, and a script that is not resumable refuses them.
+    The exit status is 2, also for lack of memory and a full disk behind `>`; 130 for Ctrl-C, whose
+    line has the command that resumes, if the script can; 1, without a line, where a reader has left
+    (`| head`). Only rank 0 of several processes prints; a script that cannot resume refuses them.
     """
     # A notebook names a backend of its own, without which matplotlib cannot be imported here.
     os.environ["MPLBACKEND"] = "agg"
@@ -168,8 +150,7 @@ def reports_errors(*, resumable: bool = False) -> Iterator[None]:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a notebook's has no such method
-            # Shown at once, and no error where a terminal lacks "≤".
-            stream.reconfigure(line_buffering=True, errors="replace")
+            stream.reconfigure(line_buffering=True, errors="replace")  # a terminal may lack "≤"
     try:
         with distributed.only_rank_0_prints():
             if distributed.world_size() > 1 and not resumable:

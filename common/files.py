@@ -17,9 +17,8 @@ from common import UserError, distributed
 def write_file(path: str, content: bytes | memoryview) -> None:
     """Write a file beside its target, flush it to the disk, and move it over the target.
 
-    Whatever happens meanwhile, a kill or a full disk, the target is the old file or the new one.
-    A symbolic link is written through. Of several processes, only rank 0 writes.
-    Raises UserError, naming the file, when it cannot be written.
+    Whatever happens meanwhile, the target is the old file or the new one. A symbolic link is
+    written through. Only rank 0 writes. Raises UserError when the file cannot be written.
     """
     if distributed.rank() > 0:
         return
@@ -48,11 +47,8 @@ def write_table(table: pd.DataFrame, path: str) -> None:
 
 def check_outputs(args: Namespace, **more: str) -> None:
     """Raise UserError for an output that could not be written when the work is done, that lies in
-    the image folder, or that is an input, another output, or no regular file.
-
-    args, more: an argument whose name ends in `_save_path` is an output; every other one that
-    names a file is an input.
-    """
+    the image folder, or that is an input, another output, or no regular file. In args and more,
+    what is named `…_save_path` is an output; every other value that names a file is an input."""
     outputs, taken = {}, {}
     for name, value in {**vars(args), **more}.items():
         for path in value if isinstance(value, list) else [value]:
@@ -62,7 +58,6 @@ def check_outputs(args: Namespace, **more: str) -> None:
                 outputs[name] = path
             elif isinstance(path, str) and os.path.isfile(path):
                 taken[os.path.realpath(path)] = name
-    images = os.path.realpath(args.image_folder_path)
     for name, path in outputs.items():
         target = os.path.realpath(path)
         folder = os.path.dirname(target)
@@ -74,15 +69,14 @@ def check_outputs(args: Namespace, **more: str) -> None:
             raise UserError(f"{path}: the folder {os.path.dirname(path) or folder} does not exist")
         if not os.access(folder, os.W_OK):
             raise UserError(f"{path}: the folder {folder} cannot be written to")
+        if os.path.exists(target) and not os.access(target, os.W_OK):
+            raise UserError(f"{path}: is write-protected and will not be replaced")
         try:
-            os.stat(target)
-            if not os.access(target, os.W_OK):
-                raise UserError(f"{path}: is write-protected and will not be replaced")
-        except FileNotFoundError:
-            pass
+            with contextlib.suppress(FileNotFoundError):
+                os.stat(target)
         except OSError as error:  # too long a name
             raise UserError(f"{path}: cannot be written: {error.strerror}") from error
-        if Path(target).is_relative_to(images):
+        if Path(target).is_relative_to(os.path.realpath(args.image_folder_path)):
             raise UserError(
                 f"{path}: lies in the image folder, where nothing is written: give a path elsewhere"
             )

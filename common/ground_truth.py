@@ -1,7 +1,4 @@
-"""The ground truth: its file and the checks of it, its subjects, and the split.
-
-A landmark that is not annotated is NaN, here and wherever landmarks go.
-"""
+"""The ground truth: file, checks, subjects, split. A landmark that is not annotated is NaN."""
 
 from __future__ import annotations
 
@@ -19,7 +16,6 @@ from common import UserError
 SPLIT_SEED = 42  # the report's; --seed does not change it, or runs could not be compared
 SPLITS = ("train", "val", "test")
 MIN_ROWS = 6  # fewer cannot be split into three
-
 LANDMARK_NAMES = ("OFD-1", "OFD-2", "BPD-1", "BPD-2")  # this order everywhere
 LANDMARKS = tuple(name.lower().replace("-", "_") for name in LANDMARK_NAMES)  # as in columns
 NAME_COLUMN = "image_name"
@@ -29,9 +25,7 @@ RATE_COLUMN = "px_to_mm_rate"  # mm per px of the original image
 SUBJECT_COLUMN = "SubjectID"
 SUBJECT_IN_NAME = r"(.*\d+)_\d*HC\.\w+"  # 010_HC.png and 010_2HC.png show one subject
 NOT_KNOWN = ("", "na", "nan")
-
 IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".tif", ".tiff", ".webp")
-
 LEAVE_EMPTY = "where a landmark is not annotated, leave both cells empty"
 MAX_PROBLEMS_SHOWN = 20
 Problem = tuple[int, str]  # the row, from 0, and what is wrong with it
@@ -42,34 +36,24 @@ def read_ground_truth(csv_path: str) -> pd.DataFrame:
 
     Returns one row per image in the order of the file: `image_name` and the eight coordinates
     `ofd_1_x … bpd_2_y`, float64, in pixels of the original image; then, where the file has them,
-    `px_to_mm_rate`, float64, and `SubjectID`, text. A number that is not known is NaN: an empty
-    cell, `NA` or `nan`, and every coordinate of a file that has none of the eight columns (nor any
-    other with ofd or bpd in its name); a subject is then "". Columns are found by name, in any
-    order and without regard to case, spaces, hyphens and underscores; others are left out.
+    `px_to_mm_rate`, float64, and `SubjectID`, text. What is not known (empty, `NA`, `nan`) is NaN
+    or, for a subject, ""; a file that has none of the eight columns has no known coordinates.
     Raises UserError, naming file, row and column, for everything that cannot be used.
     """
     cells = _read_cells(csv_path)
-
-    def convert(column: pd.Series) -> pd.Series:
-        if column.name == NAME_COLUMN:
-            return column
-        if column.name == SUBJECT_COLUMN:
-            column = column.str.replace(r"\.0$", "", regex=True)  # 683.0 is 683
-            return column.mask(column.str.lower().isin(NOT_KNOWN), "")
-        return pd.to_numeric(column, errors="coerce").astype(np.float64)
-
-    # The eight columns may all be missing; then they are NaN.
-    columns = [*COLUMNS, *cells.columns.difference(COLUMNS, sort=False)]
-    table = cells.apply(convert).reindex(columns=columns)
+    table = cells.reindex(columns=[*COLUMNS, *cells.columns.difference(COLUMNS, sort=False)])
+    for column in table.columns.difference([NAME_COLUMN, SUBJECT_COLUMN]):
+        table[column] = pd.to_numeric(table[column], errors="coerce").astype(np.float64)
+    if SUBJECT_COLUMN in table:
+        subjects = table[SUBJECT_COLUMN].str.replace(r"\.0$", "", regex=True)  # 683.0 is 683
+        table[SUBJECT_COLUMN] = subjects.mask(subjects.str.lower().isin(NOT_KNOWN), "")
     raise_problems(csv_path, _find_problems(cells, table))
     return table
 
 
 def list_images(image_folder: str) -> pd.DataFrame:
-    """A ground truth without annotations: a folder's images, without HC18's masks, in order.
-
-    Raises UserError for a folder that cannot be read or holds no image files, and for their names.
-    """
+    """Return a ground truth without annotations: a folder's images, in order, without HC18's masks.
+    Raises UserError for a folder that cannot be read or holds no image files, and for bad names."""
     files = [name for name in list_folder(image_folder) if not name.startswith(".")]
     images = [name for name in files if name.lower().endswith(IMAGE_ENDINGS)]
     names = [name for name in images if not re.search(r"_annotation\.\w+$", name.lower())]
@@ -98,10 +82,7 @@ def has_landmarks(table: pd.DataFrame) -> np.ndarray:
 
 
 def landmark_values(table: pd.DataFrame, *columns: str) -> np.ndarray:
-    """What a table holds in these columns of each landmark: float64 [N, 4, len(columns)].
-
-    landmark_values(table, "x", "y") are the coordinates in `ofd_1_x`, `ofd_1_y`, `ofd_2_x`, …
-    """
+    """Return these columns of each landmark ("x" is `ofd_1_x` …): float64 [N, 4, len(columns)]."""
     names = [f"{landmark}_{column}" for landmark in LANDMARKS for column in columns]
     return table[names].to_numpy(np.float64).reshape(len(table), len(LANDMARKS), len(columns))
 
@@ -116,7 +97,7 @@ def landmark_columns(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def find_subjects(table: pd.DataFrame) -> pd.Series | None:
-    """The subject on each image, as text; the name of the Series says where it was found:
+    """Return the subject on each image, as text; the name of the Series says where it was found:
     `SubjectID` if any of its cells is filled in ("" in the others), else names like 010_HC.png and
     010_2HC.png. None if neither says it."""
     if SUBJECT_COLUMN in table and (table[SUBJECT_COLUMN] != "").any():
@@ -132,8 +113,7 @@ def split_ground_truth(
 
     622 rows give 497/62/63 (report, "Data Split Methodology"). The rows keep their index.
     split_by: "image", or "subject": 80/10/10 of the subjects, each with all images in one split.
-    source: what errors name, the path of the table.
-    Raises UserError when there are too few rows or subjects, or the subjects are not known.
+    Raises UserError, naming the source, for too few rows or subjects, or unknown subjects.
     """
     # Not above: scikit-learn takes a second to import, and --help needs none of it.
     from sklearn.model_selection import GroupShuffleSplit, train_test_split
@@ -146,7 +126,7 @@ def split_ground_truth(
                 f"--split_by subject: nothing says who is on each image: {SUBJECT_COLUMN} is not "
                 "filled in, and not all names are like 010_HC.png or 010_2HC.png"
             )
-        empty = np.flatnonzero(subjects == "").tolist()
+        empty = np.flatnonzero(subjects == "")
         raise_problems(source, [(row, f"no {SUBJECT_COLUMN}") for row in empty])
     if subjects.nunique() < MIN_ROWS:
         number = f"{subjects.nunique()} {'rows' if split_by == 'image' else 'subjects'}"
@@ -167,11 +147,8 @@ def split_ground_truth(
 
 
 def subjects_in_training(splits: dict[str, pd.DataFrame]) -> dict[str, pd.Series]:
-    """For the splits `val` and `test`, which of their images show a subject of `train`: bool, under
-    the name that find_subjects gives.
-
-    Empty where there are no such splits or the subjects are not known.
-    """
+    """Return which images of `val` and `test` show a subject of `train`: bool, named as by
+    find_subjects. Empty where there are no such splits or the subjects are not known."""
     subjects = find_subjects(pd.concat(splits.values()))
     if subjects is None or "train" not in splits:
         return {}
@@ -196,7 +173,7 @@ def _read_cells(csv_path: str) -> pd.DataFrame:
     try:
         # utf-8-sig also reads UTF-8 without the byte-order mark that spreadsheets write.
         text = Path(csv_path).read_bytes().decode("utf-8-sig").lstrip("\r\n")
-        first_line = text.partition("\n")[0][:200]
+        first_line = "its first line is: " + text.partition("\n")[0][:200]
         cells = pd.read_csv(
             io.StringIO(text), header=None, dtype=str, na_filter=False, skip_blank_lines=False
         )
@@ -207,7 +184,7 @@ def _read_cells(csv_path: str) -> pd.DataFrame:
     except UnicodeDecodeError as error:
         raise UserError(f"{csv_path}: not a CSV file in UTF-8: {error}") from error
     except ValueError as error:  # pandas'
-        reason = f"{' '.join(str(error).split())}; its first line is: {first_line}"
+        reason = f"{' '.join(str(error).split())}; {first_line}"
         raise UserError(f"{csv_path}: not a CSV file with commas: {reason}") from error
     cells = cells.fillna("").apply(lambda column: column.str.strip())  # NaN: rows that are short
     broken = cells.apply(lambda column: column.str.contains("[\r\n]")).any(axis=1)
@@ -216,19 +193,15 @@ def _read_cells(csv_path: str) -> pd.DataFrame:
         raise UserError(f"{csv_path}: line {line}: a line break in a cell (a quote not closed?)")
     cells = cells[(cells != "").any(axis=1)]  # spreadsheets add lines of nothing but commas
 
-    def plain(name: str) -> str:
-        return re.sub(r"[\s_-]", "", name).lower()
-
-    known = {plain(name): name for name in (*COLUMNS, RATE_COLUMN, SUBJECT_COLUMN)}
-    plain_header = [plain(cell) for cell in cells.iloc[0]] if len(cells) else []
+    known_names = (*COLUMNS, RATE_COLUMN, SUBJECT_COLUMN)
+    known = {name.replace("_", "").lower(): name for name in known_names}
+    plain_header = [re.sub(r"[\s_-]", "", cell).lower() for cell in cells.head(1).to_numpy().flat]
     header = [known.get(cell) for cell in plain_header]
     # Images without annotations, unless a column looks like a coordinate (a number: no header).
     is_list = not any(re.search(r"ofd|bpd|^[\d.]+$", cell) for cell in plain_header)
     missing = [name for name in (COLUMNS[:1] if is_list else COLUMNS) if name not in header]
     if missing:
-        raise UserError(
-            f"{csv_path}: no column named {', '.join(missing)}; its first line is: {first_line}"
-        )
+        raise UserError(f"{csv_path}: no column named {', '.join(missing)}; {first_line}")
     used = [name for name in known.values() if name in header]
     repeated = [name for name in used if header.count(name) > 1]
     if repeated:
@@ -239,8 +212,7 @@ def _read_cells(csv_path: str) -> pd.DataFrame:
         print(f"{csv_path}: holds no landmarks: no column named {', '.join(COLUMNS[1:])}")
     if "pixelsize(mm)" in plain_header:  # HC18's
         print(f"{csv_path}: pixel size(mm) is not used; {RATE_COLUMN} is read, in mm per px")
-    rows = cells.iloc[1:, [header.index(name) for name in used]]
-    return rows.set_axis(used, axis=1).reset_index(drop=True)
+    return cells.set_axis(header, axis=1)[used].iloc[1:].reset_index(drop=True)
 
 
 def _find_name_problems(names: Iterable[str]) -> list[Problem]:
@@ -260,7 +232,6 @@ def _find_name_problems(names: Iterable[str]) -> list[Problem]:
 
 
 def _find_problems(cells: pd.DataFrame, table: pd.DataFrame) -> list[Problem]:
-    """What is wrong with the rows themselves, before any image is opened."""
     names = table[NAME_COLUMN]
     problems = _find_name_problems(names)
     for column in cells.columns.difference([NAME_COLUMN, SUBJECT_COLUMN], sort=False):
@@ -271,7 +242,6 @@ def _find_problems(cells: pd.DataFrame, table: pd.DataFrame) -> list[Problem]:
             problems.append((row, f"{names[row]}: {column} is '{texts[row]}', not {rule}"))
     if problems:
         return problems
-
     points = landmark_values(table, "x", "y")
     is_one_point = np.zeros(points.shape[:2], bool)
     is_one_point[:, ::2] = (points[:, ::2] == points[:, 1::2]).all(axis=2)

@@ -9,9 +9,8 @@ import stat
 import unicodedata
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -24,6 +23,7 @@ from common import UserError, ground_truth
 
 IMAGE_SIZE = 256  # px, height and width of what the networks see
 MAX_OUTSIDE = 0.05  # of a side: where the skull is cut off, its end is marked beyond the border
+Decoded = tuple[np.ndarray, tuple[int, int], int]  # an image, its (width, height) before, its bits
 
 
 @dataclass
@@ -48,8 +48,7 @@ class LandmarkImages:
         return LandmarkImages(self.names[indices], images, landmarks, self.sizes[indices])
 
     def to(self, device: torch.device) -> LandmarkImages:
-        images, landmarks = self.images.to(device), self.landmarks.to(device)
-        return LandmarkImages(self.names, images, landmarks, self.sizes)
+        return replace(self, images=self.images.to(device), landmarks=self.landmarks.to(device))
 
     def batch(self, indices: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Return some images, float32 [B, 3, 256, 256] in [0, 1], and their landmarks [B, 4, 2]."""
@@ -84,16 +83,12 @@ def dataset_fingerprint(*sets: LandmarkImages) -> str:
 
 
 def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
-    """Read, check and resize the images of a ground truth's rows, once, in threads.
-
-    A landmark may lie outside by one coordinate, by up to 5 % of the side; a line says how many.
-    Raises UserError with every image that is missing or unreadable, else with every landmark that
-    lies further out.
-    """
+    """Read, check and resize the images of a ground truth's rows, once, in threads. Raises
+    UserError with every image that is missing or unreadable, else as find_outside does."""
     folder, names = Path(image_folder), table[ground_truth.NAME_COLUMN].tolist()
     files = {Path(name).stem: name for name in ground_truth.list_folder(image_folder)}
 
-    def load(name: str) -> tuple[np.ndarray, tuple[int, int], int] | str:
+    def load(name: str) -> Decoded | str:
         try:
             return read_image(folder, name, files)
         except UserError as error:
@@ -104,7 +99,6 @@ def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
         loaded = list(tqdm(loading, "Reading images", len(names), leave=False, unit="image"))
     problems = [(row, text) for row, text in zip(table.index, loaded) if isinstance(text, str)]
     ground_truth.raise_problems(image_folder, problems)
-
     images, all_sizes, bits = zip(*loaded)
     sizes = np.array(all_sizes, float)
     outside = find_outside(table, sizes, image_folder)
@@ -117,17 +111,14 @@ def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
     stacked = np.stack([np.broadcast_to(image, shape) for image in images])
     tensor = torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
     data = LandmarkImages(names, tensor, torch.empty(0), sizes)
-    points = ground_truth.landmark_values(table, "x", "y")
-    data.landmarks = torch.from_numpy(data.to_256(points).astype(np.float32))
-    return data
+    points = data.to_256(ground_truth.landmark_values(table, "x", "y"))
+    return replace(data, landmarks=torch.tensor(points, dtype=torch.float32))
 
 
 def find_outside(table: pd.DataFrame, sizes: np.ndarray, source: str) -> np.ndarray:
-    """Return which landmarks lie just outside their image, as they do where a skull is cut off:
-    bool [N, 4]. sizes: [N, 2], (width, height).
-
-    Raises UserError, naming the source and the rows, for those that lie further out.
-    """
+    """Return which landmarks lie just outside their image, by one coordinate and MAX_OUTSIDE at
+    most: bool [N, 4]. sizes: [N, 2], (width, height). Raises UserError, naming the source and the
+    rows, for those that lie further out."""
     points, names = ground_truth.landmark_values(table, "x", "y"), table[ground_truth.NAME_COLUMN]
     beyond = np.maximum(-points, points - sizes[:, None]) / sizes[:, None]  # of the side
     outside = (points < 0) | (points >= sizes[:, None])
@@ -144,11 +135,8 @@ def find_outside(table: pd.DataFrame, sizes: np.ndarray, source: str) -> np.ndar
 
 
 def read_second_reader(csv_path: str, data: LandmarkImages) -> np.ndarray:
-    """Read another reader's landmarks of the same images, which are found by their names.
-
-    Returns float64 [N, 4, 2] in px of the original images, NaN where there is none.
-    Raises UserError where a row cannot be used, or no landmark of these images is there.
-    """
+    """Read another reader's landmarks of the images of these names: float64 [N, 4, 2], px of the
+    original images, NaN where there is none. Raises UserError for a bad row, or if all are NaN."""
     table = ground_truth.read_ground_truth(csv_path)
     table = table[table[ground_truth.NAME_COLUMN].isin(data.names)]
     indices = pd.Index(data.names).get_indexer(table[ground_truth.NAME_COLUMN])
@@ -160,15 +148,12 @@ def read_second_reader(csv_path: str, data: LandmarkImages) -> np.ndarray:
     return points
 
 
-def read_image(
-    folder: Path, name: str, files: Mapping[str, str] = MappingProxyType({})
-) -> tuple[np.ndarray, tuple[int, int], int]:
+def read_image(folder: Path, name: str, files: Mapping[str, str]) -> Decoded:
     """Read one image, resized bilinearly, its original (width, height), and its bits per channel.
 
-    uint8 [256, 256, C], C = 1 where it is grey, else 3 (RGB). Pixels are taken as they are stored,
-    whatever orientation EXIF asks for (a TIFF is what OpenCV makes of it), and transparency is
-    left out. 16-bit images are brought to 8 bits by the fewest bits that hold their largest value,
-    so that a 12-bit image keeps its brightness.
+    uint8 [256, 256, C], C = 1 where it is grey, else 3 (RGB). EXIF's orientation (but not a TIFF's)
+    and transparency are left out. 16-bit images are brought to 8 bits by the fewest bits that hold
+    their largest value, so that a 12-bit image keeps its brightness.
     files: the names in the folder by their stems, to name the one that may be meant.
     Raises UserError when the file is missing, no image, truncated, or of one value throughout.
     """
@@ -181,7 +166,11 @@ def read_image(
         raise UserError(f"{name}: cannot be read: {error.strerror}") from error
     except cv2.error:  # an empty file, or a header that claims an impossible size
         image = None
-    if image is None or _is_truncated_jpeg(content.tobytes()):
+    # OpenCV silently fills the rest of a JPEG that breaks off with grey. The end marker FF D9 must
+    # follow the last start of a scan, FF DA; in its data FF stands before 00 or a restart marker.
+    raw = content.tobytes()
+    breaks_off = raw[:2] == b"\xff\xd8" and raw.rfind(b"\xff\xd9") < raw.rfind(b"\xff\xda")
+    if image is None or breaks_off:
         raise UserError(f"{name}: not an image, truncated, or too large")
     if image.dtype not in (np.uint8, np.uint16):
         raise UserError(f"{name}: its pixels are {image.dtype}, neither 8- nor 16-bit integers")
@@ -190,20 +179,15 @@ def read_image(
     bits = max(int(image.max()).bit_length(), 8)
     height, width = image.shape[:2]
     image = cv2.resize(image, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_LINEAR)
-    if image.dtype == np.uint16:
-        image = np.round(image * (255 / (2**bits - 1))).astype(np.uint8)
-    if image.ndim == 2:
-        image = image[..., None]
-    elif (image[..., :1] == image[..., 1:]).all():  # a grey image saved as a coloured one
+    image = np.round(image * (255 / (2**bits - 1))).astype(np.uint8)  # 8 bits: as it is
+    image = np.atleast_3d(image)[..., ::-1]  # OpenCV's colours are BGR
+    if (image == image[..., :1]).all():  # also a grey image saved as a coloured one
         image = image[..., :1].copy()
-    else:
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return image, (width, height), bits
 
 
 def _find(folder: Path, name: str, files: Mapping[str, str]) -> Path:
-    """Return the path of an image. Raises UserError where there is no such file, and OSError where
-    that cannot be seen."""
+    """Return an image's path. Raises UserError if there is none, OSError if that cannot be seen."""
     # A Mac writes "ä" as two characters, in names of files or in the ground truth.
     for spelling in (name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -213,12 +197,3 @@ def _find(folder: Path, name: str, files: Mapping[str, str]) -> Path:
     other = files.get(Path(name).stem)
     hint = f"; there is {other}" if other and other != name else ""  # its own: a link to nothing
     raise UserError(f"{name}: no such image{hint}")
-
-
-def _is_truncated_jpeg(content: bytes) -> bool:
-    """Whether a JPEG breaks off: OpenCV fills the rest with grey and says nothing.
-
-    The end marker FF D9 must follow the last start of a scan, FF DA; in the scan's own data an FF
-    is always followed by 00 or a restart marker.
-    """
-    return content[:2] == b"\xff\xd8" and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
