@@ -93,10 +93,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser("Measure the annotations of a data set: which of them are plausible?")
     cli.add_data_arguments(parser)
     cli.add_second_reader(parser)
-    shows = "table of all measures, one row per image"
-    parser.add_argument("--csv_save_path", type=cli.ending_in(".csv"), help=shows)
-    shows = "picture of the measures and of the least plausible annotations"
-    parser.add_argument("--plot_save_path", type=cli.ending_in(*cli.PICTURES), help=shows)
+    add = parser.add_argument
+    add("--csv_save_path", type=cli.ending_in(".csv"), help="table of all measures")
+    add("--plot_save_path", type=cli.ending_in(*cli.PICTURES), help="picture of the measures")
     args = parser.parse_args(argv)
     check_outputs(args)
     table = ground_truth.read_ground_truth(args.csv_path)

@@ -17,22 +17,18 @@ from common.ground_truth import NAME_COLUMN, RATE_COLUMN, landmark_columns, land
 from common.heatmaps import argmax_landmarks, confidence
 from common.images import LandmarkImages
 
-# Upper ends of the report's first three bands, in px of the 256×256 image ("Performance
-# Distribution"); the fourth is open.
+# Upper ends of the report's bands in px at 256×256 ("Performance Distribution"); the last is open.
 BANDS = (10, 20, 50)
-# A landmark more than 20 px off is to be looked at again, and a diameter should be measured to
-# 5 mm (report, "Clinical Relevance").
+# What is to be looked at again, and how exact a length should be (report, "Clinical Relevance").
 REVIEW_ERROR = 20  # px of the 256×256 image
 REVIEW_TARGET = 0.8  # of the landmarks so far off: to be found by the review flag
 CLINICAL_TARGET = 5  # mm
 
 
 class Prediction(NamedTuple):
-    """Hold what models find in N images, on the CPU, in px of the 256×256 image.
-
-    landmarks: float32 [N, 4, 2], (x, y). confidences: float32 [N, 4] in [0, 1]. spreads: float32
-    [N, 4], the largest distance of a member's landmark from the ensemble's; NaN for one model.
-    """
+    """Hold what models find in N images, on the CPU, in px of the 256×256 image. landmarks: float32
+    [N, 4, 2], (x, y). confidences: float32 [N, 4] in [0, 1]. spreads: float32 [N, 4], the largest
+    distance of a member's landmark from the ensemble's; NaN for one model."""
 
     landmarks: Tensor
     confidences: Tensor

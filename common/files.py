@@ -71,11 +71,8 @@ def check_outputs(args: Namespace, **more: str) -> None:
             raise UserError(f"{path}: the folder {folder} cannot be written to")
         if os.path.exists(target) and not os.access(target, os.W_OK):
             raise UserError(f"{path}: is write-protected and will not be replaced")
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                os.stat(target)
-        except OSError as error:  # too long a name
-            raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+        if len(os.fsencode(os.path.basename(target))) > 255:
+            raise UserError(f"{path}: cannot be written: File name too long")
         if Path(target).is_relative_to(os.path.realpath(args.image_folder_path)):
             raise UserError(
                 f"{path}: lies in the image folder, where nothing is written: give a path elsewhere"

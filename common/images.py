@@ -59,11 +59,6 @@ class LandmarkImages:
         """Return the share of each image's four landmarks that is annotated: float32 [N]."""
         return torch.isfinite(self.landmarks).all(dim=-1).float().mean(dim=-1)
 
-    def landmarks_without_annotation(self) -> list[str]:
-        """Return the names of the landmarks that are annotated in none of the images."""
-        is_annotated = torch.isfinite(self.landmarks).all(dim=-1).any(dim=0)
-        return [n for n, known in zip(ground_truth.LANDMARK_NAMES, is_annotated) if not known]
-
     def to_256(self, points: np.ndarray) -> np.ndarray:
         """[N, 4, 2] in px of the original images → px of the 256×256 images."""
         return points * (IMAGE_SIZE / self.sizes)[:, None]

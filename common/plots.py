@@ -83,10 +83,8 @@ def augmentation_examples(data: LandmarkImages, augment: Callable, seed: int, pa
 
 
 def predictions(data: LandmarkImages, table: pd.DataFrame, path: str) -> None:
-    """Draw six images, evenly spaced over the data; in a PDF all images, six a page.
-
-    table: the prediction_table of data.
-    """
+    """Draw six images, evenly spaced over the data; in a PDF all images, six a page. table: the
+    prediction_table of data."""
     if not path.lower().endswith(".pdf"):
         spaced = np.linspace(0, len(data) - 1, IMAGES_PER_PAGE)
         _save(_prediction_page(data, table, np.unique(spaced.round().astype(int))), path)
@@ -95,8 +93,9 @@ def predictions(data: LandmarkImages, table: pd.DataFrame, path: str) -> None:
 
     pdf = io.BytesIO()
     with PdfPages(pdf) as pages:
-        starts = range(0, len(data), IMAGES_PER_PAGE)
-        for start in tqdm(starts, "Drawing", leave=False, unit="page"):
+        for start in tqdm(
+            range(0, len(data), IMAGES_PER_PAGE), "Drawing", leave=False, unit="page"
+        ):
             indices = np.arange(start, min(start + IMAGES_PER_PAGE, len(data)))
             pages.savefig(_prediction_page(data, table, indices), dpi=72)  # of its images
     write_file(path, pdf.getvalue())
@@ -169,12 +168,9 @@ def error_distribution(errors: np.ndarray, path: str) -> None:
 def audit_picture(
     table: pd.DataFrame, shares: tuple, data: LandmarkImages, worst: pd.Index, path: str
 ) -> None:
-    """Draw the three measures of an audit with their limits, the plausible shares along the rows,
-    and nine images with their landmarks, a second reader's too where there is one.
-
-    table: an audit_table, one row per image of data. shares: its audit.plausible_shares. worst: the
-    indices of the images, nine at most.
-    """
+    """Draw the three measures of an audit_table with their limits, its plausible_shares along the
+    rows, and the worst images, by their indices, nine at most, with the landmarks of one or both
+    readers."""
     figure = _new_figure(18, 17)
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 3))
     count, plausible = table["plausible"].count(), table["plausible"].sum()
@@ -266,9 +262,8 @@ def _mark(axis: Axes, landmarks: Tensor | np.ndarray, kind: str) -> None:
 def _add_legend(figure: Figure | SubFigure, axes: Iterable[Axes]) -> None:
     """One legend below for what is labelled on some axes, each label once."""
     handles = {h.get_label(): h for axis in axes for h in axis.get_legend_handles_labels()[0]}
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=4, facecolor="0.75"
-    )
+    place = "outside lower center"
+    figure.legend(handles.values(), handles.keys(), loc=place, ncols=4, facecolor="0.75")
 
 
 def _save(figure: Figure, path: str) -> None:

@@ -20,12 +20,7 @@ from common.evaluation import (
 )
 from common.ground_truth import LANDMARK_NAMES, NAME_COLUMN, landmark_values, subjects_in_training
 
-BAND_NAMES = (
-    f"Excellent (≤{BANDS[0]} px)",
-    f"Good ({BANDS[0]}-{BANDS[1]} px)",
-    f"Poor ({BANDS[1]}-{BANDS[2]} px)",
-    f"Failure (>{BANDS[2]} px)",
-)
+BAND_NAMES = ("Excellent (≤10 px)", "Good (10-20 px)", "Poor (20-50 px)", "Failure (>50 px)")
 MAX_NAMES_SHOWN = 20
 
 
@@ -43,13 +38,11 @@ def describe_annotations(splits: dict[str, pd.DataFrame]) -> str:
     measures = measure_axes(landmark_values(table, "x", "y"), table.index)
     if measures[["ofd_px", "bpd_px"]].isna().all(axis=None):
         return ""
-
-    def plausible(some: pd.Series) -> str:
-        return f"{some.sum()} of {some.count()}"
-
-    text = f"Audit: {plausible(measures['plausible'])} annotations plausible"
+    plausible = measures["plausible"]
+    text = f"Audit: {plausible.sum()} of {plausible.count()} annotations plausible"
     if "test" in splits:
-        text += f", {plausible(measures.loc[splits['test'].index, 'plausible'])} in test"
+        in_test = plausible[splits["test"].index]
+        text += f", {in_test.sum()} of {in_test.count()} in test"
     text += f"; OFD shorter than BPD in {(measures['ofd_px'] < measures['bpd_px']).sum()}"
     seen = subjects_in_training(splits)
     if seen:

@@ -16,9 +16,8 @@ from common.weights import load_models
 
 
 def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
-    """Test the weights of a network, or of several trainings of it together: write the table, draw
-    the two pictures, print the errors. Where nothing is annotated, predict only. Raises UserError
-    for outputs, weights, rows and images that cannot be used."""
+    """Test one or several trainings of a network: write the table, draw the pictures, print the
+    errors; only predict where nothing is annotated. Raises UserError for what cannot be used."""
     check_outputs(args)
     device = select_device(args.device)
     make_repeatable(0)  # nothing here is random; but the GPU is to repeat itself

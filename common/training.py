@@ -15,12 +15,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
-from common import UserError, devices, distributed, plots
+from common import UserError, devices, distributed, ground_truth, plots
 from common.augmentation import Augment
 from common.checkpoint import HISTORY, begin_or_resume, checkpoint_path, save_run
 from common.evaluation import count_excellent
 from common.files import check_outputs
-from common.ground_truth import has_landmarks, read_ground_truth, split_ground_truth
 from common.images import LandmarkImages, dataset_fingerprint, load_images
 from common.models import count_parameters
 from common.summary import describe_annotations, describe_splits
@@ -28,17 +27,16 @@ from common.summary import describe_annotations, describe_splits
 
 def prepare(args: Namespace) -> tuple[LandmarkImages, LandmarkImages]:
     """Seed everything, join torchrun's other processes, and load the training and validation sets
-    onto the device. Raises UserError where an output, the device, a row or an image cannot be used.
-    """
+    onto the device. Raises UserError for an output, device, row or image that cannot be used."""
     check_outputs(args, checkpoint_save_path=checkpoint_path(args.model_save_path))
     device = distributed.init_process_group(devices.select_device(args.device))
     if args.precision == "fp16" and device.type == "cpu":
         raise UserError("--precision fp16 is for CUDA devices; on a CPU use bf16 or fp32")
     devices.make_repeatable(args.seed)
-    table = read_ground_truth(args.csv_path)
-    splits = split_ground_truth(table, args.split_by, args.csv_path)
+    table = ground_truth.read_ground_truth(args.csv_path)
+    splits = ground_truth.split_ground_truth(table, args.split_by, args.csv_path)
     print(f"{describe_splits(splits)}\n{describe_annotations(splits)}")
-    train, val = (splits[name][has_landmarks(splits[name])] for name in ("train", "val"))
+    train, val = (splits[n][ground_truth.has_landmarks(splits[n])] for n in ("train", "val"))
     left_out = len(splits["train"]) + len(splits["val"]) - len(train) - len(val)
     if left_out:
         print(f"{left_out} images without a landmark stay out of training and validation")
@@ -93,21 +91,11 @@ def fit(
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     replica = distributed.data_parallel(model)
     print(f"{type(model).__name__}: {count_parameters(model):,} parameters")
-    untrained = train_set.landmarks_without_annotation()
-    for landmark in untrained:
-        print(f"{landmark} is annotated in no training image: what is found for it means nothing")
-
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
-    run = {
-        "args": vars(args),
-        "dataset_fingerprint": dataset_fingerprint(train_set, val_set),
-        "train_images": train_set.names,
-        "untrained_landmarks": untrained,
-    }
+    run = _describe_run(args, train_set, val_set)
     history = begin_or_resume(parts, run)
     first_epoch = len(history["val_losses"]) + 1
     started = last_saved = time.monotonic()
-
     for epoch in range(first_epoch, args.epochs + 1):
         name, epoch_started = f"Epoch {epoch}/{args.epochs}", time.monotonic()
         learning_rate = optimizer.param_groups[0]["lr"]
@@ -118,11 +106,9 @@ def fit(
         )
         val_loss, within = validate(replica, loss, val_set, args.batch_size, dtype)
         if not math.isfinite(train_loss + val_loss):
-            raise UserError(
-                f"{name}: the {'training' if not math.isfinite(train_loss) else 'validation'} loss "
-                "is not finite. The epochs since the last save are lost; what was saved before, if "
-                "anything, is good. Start afresh with a lower --lr"
-            )
+            which = "validation" if math.isfinite(train_loss) else "training"
+            advice = "What was saved before, if anything, is good. Start afresh with a lower --lr"
+            raise UserError(f"{name}: the {which} loss is not finite. {advice}")
         if isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step(val_loss)
         else:
@@ -145,10 +131,26 @@ def fit(
             f"{seconds:.1f} s{' | best so far' if is_best else ''}"
         )
 
-    if first_epoch > args.epochs and distributed.rank() == 0:  # it may have been killed before
-        plots.training_curves(history, args.plot_save_path)
     distributed.destroy_process_group()
     _report(history, first_epoch, (time.monotonic() - started) / 60, args)
+
+
+def _describe_run(
+    args: Namespace, train_set: LandmarkImages, val_set: LandmarkImages
+) -> dict[str, Any]:
+    """Return what a checkpoint says of the run itself. Landmarks that it cannot learn are named."""
+    is_annotated = torch.isfinite(train_set.landmarks).all(dim=-1).any(dim=0)
+    untrained = [
+        name for name, known in zip(ground_truth.LANDMARK_NAMES, is_annotated) if not known
+    ]
+    for name in untrained:
+        print(f"{name} is annotated in no training image: what is found for it means nothing")
+    return {
+        "args": vars(args),
+        "dataset_fingerprint": dataset_fingerprint(train_set, val_set),
+        "train_images": train_set.names,
+        "untrained_landmarks": untrained,
+    }
 
 
 def train_one_epoch(
@@ -225,6 +227,7 @@ def validate(
 def _report(history: dict[str, Any], first_epoch: int, minutes: float, args: Namespace) -> None:
     if first_epoch > args.epochs:
         print(f"All {args.epochs} epochs are done already; nothing is left to train")
+        plots.training_curves(history, args.plot_save_path)  # it may have been killed before
         return
     train_losses, val_losses, within, _ = (history[name] for name in HISTORY)
     best = val_losses.index(min(val_losses))

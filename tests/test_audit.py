@@ -119,7 +119,6 @@ def test_a_second_reader(data, capsys):
     off = landmark_values(audit, "second_x", "second_y")[0] - ROWS[0]
     assert off == pytest.approx(np.tile([7.03125, 6.25], (4, 1)))
     assert cv2.imread("audit.png").shape == (2040, 2160, 3)
-
     for other, message in (
         (table_of(ellipse(), names=["not here.png"]), "second.csv: no landmark of these images"),
         (table_of(ellipse(center=(700, 30)), names=NAMES[:1]), "row 1: 000_HC.png: OFD-1 (656.699"),

@@ -97,12 +97,8 @@ def test_predictions(data, ground_truth, figures, tmp_path):
 
 def test_a_pdf_shows_every_image(data, ground_truth, figures, tmp_path):
     """Eight images are two pages, of six and of two."""
-    four_times = LandmarkImages(
-        [str(i) for i in range(8)],
-        data.images.repeat(4, 1, 1, 1),
-        data.landmarks.repeat(4, 1, 1),
-        data.sizes.repeat(4, axis=0),
-    )
+    repeated = (data.images.repeat(4, 1, 1, 1), data.landmarks.repeat(4, 1, 1))
+    four_times = LandmarkImages(list("01234567"), *repeated, data.sizes.repeat(4, axis=0))
     prediction = Prediction(four_times.landmarks, torch.ones(8, 4), torch.ones(8, 4))
     table = pd.concat([ground_truth] * 4, ignore_index=True)
     table = prediction_table(table, four_times, prediction, "test", "", review_confidence=0.7)

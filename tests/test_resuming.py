@@ -177,12 +177,11 @@ def test_a_run_may_start_from_the_weights_of_another(tmp_path, capsys):
         options = {
             "initial_weights": str(tmp_path / "first" / name),
             "train_set": some_images(7, seed=5),
-            "schedule": "cosine",
+            **{"schedule": "cosine", "learning_rate": 1e-30, "epochs": 2, "checkpoint_seconds": 0},
         }
         folder = tmp_path / f"from {name}"
         with pytest.raises(KeyboardInterrupt):  # in the second epoch
-            run(folder, Loss(8, KeyboardInterrupt), learning_rate=1e-30, **options, epochs=2,
-                checkpoint_seconds=0)  # fmt: skip
+            run(folder, Loss(8, KeyboardInterrupt), **options)
         assert f"{name}: training starts from these weights" in capsys.readouterr().out
         state = load(folder)[1]
         # The statistics of the batch normalisation still move, in three batches.
@@ -191,7 +190,7 @@ def test_a_run_may_start_from_the_weights_of_another(tmp_path, capsys):
         origin = origin.get("model_state_dict", origin)
         assert torch.equal(state["model_state_dict"]["2.weight"], origin["2.weight"])
         options["initial_weights"] = "gone.pth"
-        run(folder, learning_rate=1e-30, **options, epochs=2, resume=True)
+        run(folder, **options, resume=True)
         seen = load(folder)[1]["train_images"]
         own = [f"5-{i}.png" for i in range(7)]
         assert seen == (own if name == "model.pth" else own + images)
