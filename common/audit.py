@@ -92,29 +92,29 @@ def main(argv: list[str] | None = None) -> None:
     """Print the summary; write the table and the picture where they are asked for."""
     parser = cli.Parser("Measure the annotations of a data set: which of them are plausible?")
     cli.add_data_arguments(parser)
-    cli.add_second_reader(parser)
     add = parser.add_argument
+    add("--second_csv_path", help="another reader's landmarks, to be compared")
     add("--csv_save_path", type=cli.ending_in(".csv"), help="table of all measures")
     add("--plot_save_path", type=cli.ending_in(*cli.PICTURES), help="picture of the measures")
     args = parser.parse_args(argv)
     check_outputs(args)
     table = ground_truth.read_ground_truth(args.csv_path)
     data = load_images(table, args.image_folder_path)
+    if args.second_csv_path:
+        second = read_second_reader(args.second_csv_path, data)
     splits = {"all": table}
     if len(table) >= ground_truth.MIN_ROWS:
         splits = ground_truth.split_ground_truth(table)
     measures = audit_table(table, splits)
     print(describe_audit(measures, table, splits))
     if args.second_csv_path:
-        columns, distances = compare_readers(data, read_second_reader(args.second_csv_path, data))
+        columns, distances = compare_readers(data, second)
         measures = measures.join(columns)
-        both = np.isfinite(distances["annotated to second reader"]).any(axis=1)
-        print(f"\nBoth readers: {both.sum()} of {len(data)} images")
         groups = {"All images": np.ones(len(data), bool)}
         groups |= {f"In {n}": table.index.isin(s.index) for n, s in splits.items() if n != "all"}
         groups["Plausible annotations"] = measures["plausible"].fillna(False).to_numpy(bool)
         groups["Implausible annotations"] = (~measures["plausible"]).fillna(False).to_numpy(bool)
-        print(describe_readers(distances, groups, None))
+        print(f"\n{describe_readers(distances, groups)}")
     if args.csv_save_path:
         write_table(measures, args.csv_save_path)
         print(f"\nTable:   {args.csv_save_path}")

@@ -52,15 +52,13 @@ def in_best_order(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Name the ends of each image's two diameters as it suits a reference best: which is called
     OFD, and which end 1, are conventions. Of the eight ways, the lowest mean distance decides.
 
-    landmarks, reference: [N, 4, 2], of which those that are NaN do not count. Returns the
+    landmarks, reference: [N, 4, 2]; where one is NaN, the image keeps its names. Returns the
     positions [N, 4] in landmarks[n] of the four that take the names of reference[n].
     """
     ofd, bpd = ((0, 1), (1, 0)), ((2, 3), (3, 2))
     orders = np.array([(*p, *q) for a, b in ((ofd, bpd), (bpd, ofd)) for p in a for q in b])
-    distances = np.linalg.norm(landmarks[:, orders] - reference[:, None], axis=-1)  # [N, 8, 4]
-    counts = np.isfinite(distances).sum(axis=-1)
-    means = np.where(counts, np.nansum(distances, axis=-1) / np.maximum(counts, 1), np.inf)
-    return orders[means.argmin(axis=-1)]
+    means = np.linalg.norm(landmarks[:, orders] - reference[:, None], axis=-1).mean(axis=-1)
+    return orders[means.argmin(axis=-1)]  # that of NaN is 0, the names as they are
 
 
 def measure_axes(landmarks: np.ndarray, index: pd.Index | None = None) -> pd.DataFrame:

@@ -32,8 +32,8 @@ def begin_or_resume(parts: dict[str, Any], run: dict[str, Any]) -> dict[str, Any
     and move an earlier run's files aside.
 
     parts: model, optimizer, scheduler and scaler by name, to be restored. run: the `args`, the
-    `dataset_fingerprint` and the names of the `train_images`, to which those are added that the
-    restored or initial weights were trained on.
+    `dataset_fingerprint`, the names of the `train_images` and the `untrained_landmarks`, changed by
+    what the restored or initial weights were trained on.
     Returns the history: HISTORY, one value per epoch, and `best_model_state_dict`; empty where a
     run begins. Raises UserError for a file that is not a checkpoint, or that of a run with another
     fingerprint or other arguments, but for paths, MAY_CHANGE and, where the schedule does not
@@ -56,7 +56,7 @@ def begin_or_resume(parts: dict[str, Any], run: dict[str, Any]) -> dict[str, Any
     if args["resume"]:
         print(f"{path}: no checkpoint there, so training starts at epoch 1")
     if args["initial_weights"]:
-        _add_train_images(run, load_weights(parts["model"], args["initial_weights"]))
+        _inherit(run, load_weights(parts["model"], args["initial_weights"]))
         print(f"{args['initial_weights']}: training starts from these weights")
     if distributed.rank() == 0:
         _move_aside(model_path, [path, model_path])
@@ -106,7 +106,8 @@ def _restore(
                 "the same settings, or start afresh without --resume"
             )
         history = {name: checkpoint[name] for name in (*HISTORY, "best_model_state_dict")}
-        _add_train_images(run, checkpoint)
+        _inherit(run, checkpoint)
+        run["args"] = {**run["args"], "initial_weights": checkpoint["args"]["initial_weights"]}
         # The best weights only to check them; training goes on from the last ones.
         for weights in (history["best_model_state_dict"], checkpoint["model_state_dict"]):
             fill(parts["model"], weights, path)
@@ -121,10 +122,13 @@ def _restore(
     return history
 
 
-def _add_train_images(run: dict[str, Any], checkpoint: dict[str, Any]) -> None:
-    """Add the images that a checkpoint was trained on: no later test may be on one of them."""
+def _inherit(run: dict[str, Any], checkpoint: dict[str, Any]) -> None:
+    """Add to a run the images that a checkpoint was trained on: no later test may be on one of
+    them. A landmark that the checkpoint learned, or may have learned, is not untrained."""
     names = [*run["train_images"], *checkpoint.get("train_images", [])]
     run["train_images"] = list(dict.fromkeys(names))
+    untrained = checkpoint.get("untrained_landmarks", [])
+    run["untrained_landmarks"] = [n for n in run["untrained_landmarks"] if n in untrained]
 
 
 def _holds(path: str, weights: dict[str, torch.Tensor]) -> bool:

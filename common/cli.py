@@ -60,8 +60,8 @@ def tester_parser(description: str, *, hypothesis: int, review_confidence: float
     parser = Parser(description)
     parser.set_defaults(hypothesis=hypothesis, review_confidence=review_confidence)
     add_data_arguments(parser, csv_is_optional=True)
-    add_second_reader(parser)
     add = parser.add_argument
+    add("--second_csv_path", help="another reader's landmarks, to be compared")
     add("--model_path", nargs="+", **REQUIRED, help="weights; of several, heatmaps are averaged")
     add_picture(parser, "--pred_save_path", hypothesis, "predictions_visualization", "predictions")
     add_picture(parser, "--error_save_path", hypothesis, "error_distribution", "the pixel errors")
@@ -82,11 +82,6 @@ def add_data_arguments(parser: Parser, csv_is_optional: bool = False) -> None:
     else:
         add("--csv_path", **REQUIRED, help="the ground truth: name and eight coordinates per image")
     add("--image_folder_path", **REQUIRED, help="the folder that holds the images")
-
-
-def add_second_reader(parser: Parser) -> None:
-    """Add where another reader's landmarks are."""
-    parser.add_argument("--second_csv_path", help="another reader's landmarks, to be compared")
 
 
 def add_shared_arguments(parser: Parser) -> None:

@@ -136,8 +136,10 @@ def compare_readers(
         order = in_best_order(points, reference)[..., None]
         return np.linalg.norm(np.take_along_axis(points, order, 1) - reference, axis=-1)
 
-    named = np.take_along_axis(second, in_best_order(second_256, annotated)[..., None], 1)
-    error = distance(second_256, annotated)
+    known, error = annotated, distance(second_256, annotated)
+    if predicted is not None:  # where an annotation is incomplete, it cannot name the ends
+        known = np.where(np.isnan(annotated).any(axis=(1, 2), keepdims=True), predicted, annotated)
+    named = np.take_along_axis(second, in_best_order(second_256, known)[..., None], 1)
     distances = {"annotated to second reader": error}
     values = {"second_x": named[..., 0], "second_y": named[..., 1], "second_error_px256": error}
     if predicted is not None:

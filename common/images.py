@@ -133,13 +133,15 @@ def read_second_reader(csv_path: str, data: LandmarkImages) -> np.ndarray:
     """Read another reader's landmarks of the images of these names: float64 [N, 4, 2], px of the
     original images, NaN where there is none. Raises UserError for a bad row, or if all are NaN."""
     table = ground_truth.read_ground_truth(csv_path)
-    table = table[table[ground_truth.NAME_COLUMN].isin(data.names)]
-    indices = pd.Index(data.names).get_indexer(table[ground_truth.NAME_COLUMN])
+    known = pd.Index([os.path.normpath(name) for name in data.names])
+    indices = known.get_indexer(table[ground_truth.NAME_COLUMN].map(os.path.normpath))
+    table, indices = table[indices >= 0], indices[indices >= 0]
     find_outside(table, data.sizes[indices], csv_path)
     points = np.full((len(data), 4, 2), np.nan)
     points[indices] = ground_truth.landmark_values(table, "x", "y")
     if np.isnan(points).all():
-        raise UserError(f"{csv_path}: no landmark of these images is in it")
+        raise UserError(f"{csv_path}: no landmark of these images ({data.names[0]}, …) is in it")
+    print(f"{csv_path}: another reader's landmarks of {len(table)} of the {len(data)} images")
     return points
 
 

@@ -106,7 +106,7 @@ def _prediction_page(data: LandmarkImages, table: pd.DataFrame, chosen: np.ndarr
     is one, the second reader. Images that are flagged for review get a red frame."""
     predicted = data.to_256(landmark_values(table, "pred_x", "pred_y"))
     second, errors = _second_reader(data, table), landmark_values(table, "error_px256")
-    columns = 3 if np.isfinite(errors).any() else 2  # image and prediction where nothing is known
+    columns = 3 if np.isfinite(errors).any() or np.isfinite(second).any() else 2
     figure = _new_figure(4 * columns, 4.25 * len(chosen))
     grid = figure.subplots(len(chosen), columns, squeeze=False)
     for axes, index in zip(grid, chosen):

@@ -22,6 +22,7 @@ from common.ground_truth import LANDMARK_NAMES, NAME_COLUMN, landmark_values, su
 
 BAND_NAMES = ("Excellent (≤10 px)", "Good (10-20 px)", "Poor (20-50 px)", "Failure (>50 px)")
 MAX_NAMES_SHOWN = 20
+Arrays = dict[str, np.ndarray]
 
 
 def describe_splits(splits: dict[str, pd.DataFrame]) -> str:
@@ -71,11 +72,7 @@ def describe_test(table: pd.DataFrame) -> str:
     return "\n\n".join(blocks)
 
 
-def describe_readers(
-    distances: dict[str, np.ndarray],
-    groups: dict[str, np.ndarray],
-    flagged: np.ndarray | None = None,
-) -> str:
+def describe_readers(distances: Arrays, groups: Arrays, flagged: np.ndarray | None = None) -> str:
     """Give the distances of compare_readers in groups of images, bool [N] by name; and what the
     review flag finds by the second reader, where flagged, bool [N], says so."""
     title = "Second reader (px at 256×256; the four ends are named as it suits each image best)"
@@ -151,7 +148,6 @@ def describe_biometry(table: pd.DataFrame) -> str:
     )
     for name, error in zip(DIAMETERS, normalised.T):
         errors[f"{name.upper()} normalised mean error"] = pd.Series(error)
-
     lines = []
     for name, error in errors.items():
         error = error.abs().dropna()

@@ -39,7 +39,6 @@ def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     data = load_images(tested, args.image_folder_path)
     if args.second_csv_path:
         second = read_second_reader(args.second_csv_path, data)
-
     models = [model.to(device) for model in models]
     started = time.monotonic()
     prediction = evaluation.predict(models, data.to(device), args.batch_size)

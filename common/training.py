@@ -94,6 +94,7 @@ def fit(
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     run = _describe_run(args, train_set, val_set)
     history = begin_or_resume(parts, run)
+    _warn(run, val_set.names)
     first_epoch = len(history["val_losses"]) + 1
     started = last_saved = time.monotonic()
     for epoch in range(first_epoch, args.epochs + 1):
@@ -135,22 +136,25 @@ def fit(
     _report(history, first_epoch, (time.monotonic() - started) / 60, args)
 
 
-def _describe_run(
-    args: Namespace, train_set: LandmarkImages, val_set: LandmarkImages
-) -> dict[str, Any]:
-    """Return what a checkpoint says of the run itself. Landmarks that it cannot learn are named."""
-    is_annotated = torch.isfinite(train_set.landmarks).all(dim=-1).any(dim=0)
-    untrained = [
-        name for name, known in zip(ground_truth.LANDMARK_NAMES, is_annotated) if not known
-    ]
-    for name in untrained:
-        print(f"{name} is annotated in no training image: what is found for it means nothing")
+def _describe_run(args: Namespace, train: LandmarkImages, val: LandmarkImages) -> dict[str, Any]:
+    """Return what a checkpoint says of the run itself."""
+    is_annotated = torch.isfinite(train.landmarks).all(dim=-1).any(dim=0)
+    landmarks = zip(ground_truth.LANDMARK_NAMES, is_annotated)
     return {
         "args": vars(args),
-        "dataset_fingerprint": dataset_fingerprint(train_set, val_set),
-        "train_images": train_set.names,
-        "untrained_landmarks": untrained,
+        "dataset_fingerprint": dataset_fingerprint(train, val),
+        "train_images": train.names,
+        "untrained_landmarks": [name for name, is_known in landmarks if not is_known],
     }
+
+
+def _warn(run: dict[str, Any], val_names: list[str]) -> None:
+    for landmark in run["untrained_landmarks"]:
+        print(f"{landmark} is annotated in no training image: what is found for it means nothing")
+    if seen := len(set(run["train_images"]) & set(val_names)):
+        print(
+            f"The initial weights were trained on {seen} of the {len(val_names)} validation images"
+        )
 
 
 def train_one_epoch(

@@ -100,6 +100,7 @@ def test_a_second_reader(data, capsys):
     second[0] = second[0][[3, 2, 0, 1]]  # diameters and ends have other names
     table = table_of(*second, ellipse(), names=[*NAMES, "not here.png"])
     table = table.drop(index=[2, 3]).iloc[::-1]
+    table.loc[5, "image_name"] = f"./{NAMES[5]}"  # as _find takes it, too
     table.loc[4, ["bpd_2_x", "bpd_2_y"]] = np.nan
     table.to_csv("second.csv", index=False)
     second_reader = ["--second_csv_path", "second.csv"]
@@ -107,7 +108,8 @@ def test_a_second_reader(data, capsys):
     of_27 = "annotated to second reader 27 5.00 5.00 100.0% 0.0%"
     assert_printed(
         capsys,
-        f"Both readers: 7 of 9 images Second reader (px at 256×256; the four ends are named as it "
+        "second.csv: another reader's landmarks of 7 of the 9 images",
+        f"Second reader (px at 256×256; the four ends are named as it "
         f"suits each image best) landmarks mean median ≤10 px >50 px All images {of_27} In train",
         "Plausible annotations annotated to second reader 19 5.00 5.00 100.0% 0.0% "
         "Implausible annotations annotated to second reader 8 5.00 5.00 100.0% 0.0%",

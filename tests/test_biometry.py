@@ -79,9 +79,9 @@ def test_the_order_that_suits_a_reference_best():
     # An end of the one and of the other do not make a diameter.
     crossed = head[[0, 2, 1, 3]]
     assert sorted(in_best_order(crossed[None], head[None])[0][:2]) in ([0, 1], [2, 3])
-    # What one of the two lacks does not count, though the order is still that of the rest.
+    # Nothing is renamed where one of the two is incomplete: BPD alone is not the other's OFD.
     part = head[[2, 3, 1, 0]].copy()
     part[3] = np.nan
-    assert in_best_order(part[None], head[None])[0].tolist() == [3, 2, 0, 1]
-    nothing = np.full((1, 4, 2), np.nan)
-    assert in_best_order(nothing, head[None])[0].tolist() == [0, 1, 2, 3]
+    for pair in ((part, head), (head, part), (np.full((4, 2), np.nan), head)):
+        points, reference = (points[None] for points in pair)
+        assert in_best_order(points, reference)[0].tolist() == [0, 1, 2, 3]

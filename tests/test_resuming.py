@@ -191,6 +191,7 @@ def test_a_run_may_start_from_the_weights_of_another(tmp_path, capsys):
         assert torch.equal(state["model_state_dict"]["2.weight"], origin["2.weight"])
         options["initial_weights"] = "gone.pth"
         run(folder, **options, resume=True)
+        assert load(folder)[1]["args"]["initial_weights"].endswith(name)
         seen = load(folder)[1]["train_images"]
         own = [f"5-{i}.png" for i in range(7)]
         assert seen == (own if name == "model.pth" else own + images)
@@ -210,6 +211,22 @@ def test_a_landmark_that_is_never_annotated_is_named(tmp_path, capsys):
     assert line in printed
     assert printed.count("in no training image") == 1
     assert load(tmp_path)[1]["untrained_landmarks"] == ["OFD-2"]
+
+    # Whoever goes on from it does not learn it either; from one that did, its name is not given.
+    run(tmp_path / "all", epochs=1)
+    for origin, expected in ((tmp_path, ["OFD-2"]), (tmp_path / "all", [])):
+        options = {"initial_weights": str(origin / "model_checkpoint.pth"), "epochs": 1}
+        run(tmp_path / "further", train_set=train_set, **options)
+        assert load(tmp_path / "further")[1]["untrained_landmarks"] == expected
+
+
+def test_validation_images_of_an_earlier_training_are_counted(tmp_path, capsys):
+    run(tmp_path / "first", epochs=1, train_set=some_images(3, seed=2))
+    line = "The initial weights were trained on 3 of the 4 validation images\n"  # 2-0 to 2-3
+    run(tmp_path / "other", epochs=1)
+    assert line not in capsys.readouterr().out
+    run(tmp_path, epochs=1, initial_weights=str(tmp_path / "first" / "model_checkpoint.pth"))
+    assert line in capsys.readouterr().out
 
 
 def test_more_epochs_where_the_schedule_does_not_depend_on_their_number(tmp_path):
