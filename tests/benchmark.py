@@ -34,21 +34,17 @@ at 256×256 px, 27 Nov 2026, medians of 2 rounds; other rows beside the bare ste
     H2, float32                    200  97.43/s   99.51/s   0.98 x  >= 0.95 x
     H3, fp16                       200    213/s     214/s   0.99 x  >= 0.95 x
     H3 --augment, fp16             200    217/s     270/s   0.80 x  >= 0.95 x  missed
-    H3 epoch over not determ.      200   5.6 ms    5.5 ms   1.03 x   <= 1.1 x
-    H2's augmentation, of a step     8   6.1 ms              7.4 %    <= 10 %
     H3 tester, per image            63   2.2 ms    2.6 ms   0.85 x   <= 1.2 x
 
 A step of H3 launches 1,000 kernels that keep the card busy for 9 of 40 ms: it waits for the CPU, as
 does the augmentation with its 200. With torch.cuda.make_graphed_callables H3 reached 562/s, with a
 fused optimiser as well 785/s; its losses then differ from the seventh digit on. H1 in float32 is
-the same with channels last, with cuDNN's benchmark mode and without determinism: 99.2 to 99.5/s.
+the same with channels last, with cuDNN's benchmark mode and without determinism: 99.2 to 99.5/s
+(H3 without determinism: 3 % faster).
 
 With the channels last in memory float32 would reach 1.25 to 1.68 times the plain way, but the first
-ten losses move by up to 2 % (see fit). On a CPU under Linux up to a third of the
-time goes into memory that glibc hands back after each step: under tcmalloc (LD_PRELOAD) ten epochs
-of Hypothesis 3 with --augment on 62 of the real images took 3.3 minutes instead of 4.8, with the
-same losses (2 cores with AVX2 only, torch 2.14.1, 26 Nov 2026). On such a machine 50 epochs of
-Hypothesis 1 take about 44 hours on one core, and about 12 on both with tcmalloc.
+ten losses move by up to 2 % (see fit). On a CPU under Linux up to a third of the time goes into
+memory that glibc hands back after each step, but not under tcmalloc (LD_PRELOAD).
 """
 
 from __future__ import annotations
@@ -319,12 +315,6 @@ def benchmark_cuda(table: pd.DataFrame, folder: Path, rounds: int) -> None:
         rate_row(f"{name}, beside bare steps", len(data), ours, bare, at_least=0.95)
         if name == "H1, float32":
             share_of_peak(recipe, images, heatmaps, bare / len(data))
-    epoch = our_epoch(H3, data, fp16)
-    (ours,) = medians(rounds, epoch)
-    torch.use_deterministic_algorithms(False)
-    (free,) = medians(rounds, epoch)
-    torch.use_deterministic_algorithms(True)
-    cost_row("H3 epoch over not deterministic", len(data), ours, free, at_most=1.1)
     benchmark_augmentation(data, 0.10, rounds)
     benchmark_tester(table, folder, device, 63, rounds)
 

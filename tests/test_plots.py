@@ -84,7 +84,6 @@ def test_predictions(data, ground_truth, figures, tmp_path):
         (axes[2], "predicted", found),
     ):
         assert places(axis, kind) == pytest.approx(expected, abs=1e-3)
-
     second = ground_truth.iloc[:, 1:].to_numpy().reshape(2, 4, 2) + np.array([2 * 7, 3 * 9])
     second[1] = np.nan
     columns, distances = compare_readers(data, second, predicted.numpy().astype(float))

@@ -195,7 +195,6 @@ def test_a_run_may_start_from_the_weights_of_another(tmp_path, capsys):
         seen = load(folder)[1]["train_images"]
         own = [f"5-{i}.png" for i in range(7)]
         assert seen == (own if name == "model.pth" else own + images)
-
     with pytest.raises(UserError, match=r"none\.pth: cannot be read"):
         run(tmp_path / "first", initial_weights="none.pth")
     assert len(files_in(tmp_path / "first")) == 3  # nothing was moved
@@ -211,7 +210,6 @@ def test_a_landmark_that_is_never_annotated_is_named(tmp_path, capsys):
     assert line in printed
     assert printed.count("in no training image") == 1
     assert load(tmp_path)[1]["untrained_landmarks"] == ["OFD-2"]
-
     # Whoever goes on from it does not learn it either; from one that did, its name is not given.
     run(tmp_path / "all", epochs=1)
     for origin, expected in ((tmp_path, ["OFD-2"]), (tmp_path / "all", [])):

@@ -83,7 +83,6 @@ def test_train_and_test(number, data_arguments, tmp_path, capsys, monkeypatch, s
     assert checkpoint["args"]["batch_size"] == 3
     assert checkpoint["args"]["hypothesis"] == number
     assert sorted(checkpoint["train_images"]) == [f"{i:03d}_HC.png" for i in (2, 3, 4, 5)]
-
     # Both forms of --model_path, and here both hold the same weights.
     summaries = []
     for path in ("model.pth", "model_checkpoint.pth"):
@@ -213,13 +212,12 @@ def test_the_seed_decides_the_first_weights(handed_to_fit):
     assert not torch.equal(first, other)
 
 
-def test_hypothesis_3_with_the_augmentation_of_hypothesis_2(handed_to_fit):
+def test_hypothesis_3_with_the_augmentation_or_from_weights(handed_to_fit, monkeypatch):
     seen = handed_to_fit(3, "--augment")
     assert seen["augment"] is augment
     assert seen["args"].augment is True
 
-
-def test_whoever_starts_from_weights_downloads_none(handed_to_fit, monkeypatch):
+    # Whoever starts from weights downloads none.
     monkeypatch.delattr("torch.hub.load_state_dict_from_url")
     monkeypatch.delattr("torchvision.models._api.load_state_dict_from_url")
     seen = handed_to_fit(3, "--encoder_weights", "imagenet", "--initial_weights", "model.pth")
