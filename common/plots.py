@@ -34,7 +34,6 @@ STYLES: dict[str, dict[str, Any]] = {
     "predicted": {"markersize": 14, "markeredgewidth": 2.5},
     "second reader": {"markersize": 9, "markeredgewidth": 1.5, "markerfacecolor": "none"},
 }
-IMAGES_PER_PAGE = 6
 REVIEW_COLOR = "crimson"
 DPI = 120
 
@@ -83,53 +82,55 @@ def augmentation_examples(data: LandmarkImages, augment: Callable, seed: int, pa
 
 
 def predictions(data: LandmarkImages, table: pd.DataFrame, path: str) -> None:
-    """Draw six images, evenly spaced over the data; in a PDF all images, six a page. table: the
-    prediction_table of data."""
+    """Draw six images, evenly spaced over the data, a row each: ground truth, prediction, and both
+    (where nothing is annotated, two of these). In a PDF all images, six a page, both only. table:
+    the prediction_table of data."""
     if not path.lower().endswith(".pdf"):
-        spaced = np.linspace(0, len(data) - 1, IMAGES_PER_PAGE)
-        _save(_prediction_page(data, table, np.unique(spaced.round().astype(int))), path)
+        chosen = np.unique(np.linspace(0, len(data) - 1, 6).round().astype(int))
+        columns = 3 if np.isfinite(landmark_values(table, "error_px256")).any() else 2
+        _save(_prediction_page(data, table, chosen, (len(chosen), columns), columns), path)
         return
     from matplotlib.backends.backend_pdf import PdfPages
 
     pdf = io.BytesIO()
-    with PdfPages(pdf) as pages:
-        for start in tqdm(
-            range(0, len(data), IMAGES_PER_PAGE), "Drawing", leave=False, unit="page"
-        ):
-            indices = np.arange(start, min(start + IMAGES_PER_PAGE, len(data)))
-            pages.savefig(_prediction_page(data, table, indices), dpi=72)  # of its images
+    with PdfPages(pdf) as pages:  # it keeps the pixels of all pages until its end, so they are few
+        for start in tqdm(range(0, len(data), 6), "Drawing", leave=False, unit="page"):
+            chosen = np.arange(start, min(start + 6, len(data)))
+            pages.savefig(_prediction_page(data, table, chosen, (3, 2), 1), dpi=72)
     write_file(path, pdf.getvalue())
 
 
-def _prediction_page(data: LandmarkImages, table: pd.DataFrame, chosen: np.ndarray) -> Figure:
-    """Draw some images, a row each: ground truth, prediction, both with the error and, where there
-    is one, the second reader. Images that are flagged for review get a red frame."""
-    predicted = data.to_256(landmark_values(table, "pred_x", "pred_y"))
-    second, errors = _second_reader(data, table), landmark_values(table, "error_px256")
-    columns = 3 if np.isfinite(errors).any() or np.isfinite(second).any() else 2
-    figure = _new_figure(4 * columns, 4.25 * len(chosen))
-    grid = figure.subplots(len(chosen), columns, squeeze=False)
+def _prediction_page(
+    data: LandmarkImages, table: pd.DataFrame, chosen: np.ndarray, shape: tuple, columns: int
+) -> Figure:
+    """Draw some images, each in one to three columns of a figure of this shape, the last with all
+    that is known. Images that are flagged for review get a red frame."""
+    predicted, second = landmark_values(table, "pred_x", "pred_y"), _second_reader(data, table)
+    predicted, errors = data.to_256(predicted), landmark_values(table, "error_px256")[..., 0]
+    figure = _new_figure(4 * shape[1], 4.25 * shape[0])
+    grid = figure.subplots(*shape, squeeze=False).reshape(-1, columns)
+    for axis in grid[len(chosen) :].flat:
+        axis.set_axis_off()
     for axes, index in zip(grid, chosen):
         (image,), (landmarks,) = (part.cpu() for part in data.batch(slice(index, index + 1)))
-        for axis in axes:
+        name, known = _shorten(data.names[index]), errors[index][np.isfinite(errors[index])]
+        error = f"mean error {known.mean():.1f} px" if known.size else "not annotated"
+        titles = [f"{name}: ground truth", "prediction", f"overlay, {error}"]
+        titles = {1: [f"{name}\n{error}"], 2: [name, "prediction"], 3: titles}[columns]
+        for axis, title in zip(axes, titles):
             _show_image(axis, image)
-        name = _shorten(data.names[index])
-        axes[0].set_title(name, parse_math=False)
-        axes[1].set_title("prediction")
-        _mark(axes[1], predicted[index], "predicted")
+            axis.set_title(title, parse_math=False)
         if columns == 3:
-            known = errors[index][np.isfinite(errors[index])]
-            error = f"mean error {known.mean():.1f} px" if known.size else "not annotated"
-            axes[0].set_title(f"{name}: ground truth", parse_math=False)
-            axes[2].set_title(f"overlay, {error}")
-            for axis in axes[::2]:
-                _mark(axis, landmarks, "ground truth")
-            _mark(axes[2], predicted[index], "predicted")
-            _mark(axes[2], second[index], "second reader")
-            for color, start, end in zip(COLORS, landmarks, predicted[index]):
-                axes[2].plot([start[0], end[0]], [start[1], end[1]], "-", color=color, linewidth=1)
+            _mark(axes[0], landmarks, "ground truth")
+            _mark(axes[1], predicted[index], "predicted")
+        _mark(axes[-1], landmarks, "ground truth")
+        _mark(axes[-1], predicted[index], "predicted")
+        _mark(axes[-1], second[index], "second reader")
+        for color, *ends in zip(COLORS, landmarks, predicted[index]):
+            axes[-1].plot(*np.transpose(ends), "-", color=color, linewidth=1)
         if table["review"].iloc[index]:
-            axes[1].set_title("prediction: TO BE REVIEWED", color=REVIEW_COLOR, weight="bold")
+            title = f"{titles[:2][-1]}: TO BE REVIEWED"
+            axes[:2][-1].set_title(title, color=REVIEW_COLOR, weight="bold", parse_math=False)
             for axis in axes:
                 axis.spines[:].set(color=REVIEW_COLOR, linewidth=4)
     _add_legend(figure, grid.flat)
@@ -139,14 +140,13 @@ def _prediction_page(data: LandmarkImages, table: pd.DataFrame, chosen: np.ndarr
 def error_distribution(errors: np.ndarray, path: str) -> None:
     """Draw the histogram of all pixel errors and a box plot per landmark. errors: [N, 4] in px, NaN
     where they are not known."""
-    is_known = np.isfinite(errors)
-    known, image_count = errors[is_known], is_known.any(axis=1).sum()
+    known, images = errors[np.isfinite(errors)], np.isfinite(errors).any(axis=1)
     figure = _new_figure(14, 5)
     left, right = figure.subplots(1, 2)
     left.hist(known, bins=40, color="0.6", edgecolor="white")
     for value, name, style in ((known.mean(), "mean", "-"), (np.median(known), "median", "--")):
         left.axvline(value, color="crimson", linestyle=style, label=f"{name} {value:.2f} px")
-    title = f"Pixel errors of {known.size} landmarks on {image_count} images"
+    title = f"Pixel errors of {known.size} landmarks on {images.sum()} images"
     left.set(title=title, xlabel="pixel error (px at 256×256)", ylabel="landmarks", xlim=(0, None))
     left.yaxis.get_major_locator().set_params(integer=True)
     left.legend()
@@ -262,8 +262,8 @@ def _mark(axis: Axes, landmarks: Tensor | np.ndarray, kind: str) -> None:
 def _add_legend(figure: Figure | SubFigure, axes: Iterable[Axes]) -> None:
     """One legend below for what is labelled on some axes, each label once."""
     handles = {h.get_label(): h for axis in axes for h in axis.get_legend_handles_labels()[0]}
-    place = "outside lower center"
-    figure.legend(handles.values(), handles.keys(), loc=place, ncols=4, facecolor="0.75")
+    place, columns = "outside lower center", 3 if len(handles) > 8 else 4
+    figure.legend(handles.values(), handles.keys(), loc=place, ncols=columns, facecolor="0.75")
 
 
 def _save(figure: Figure, path: str) -> None:
