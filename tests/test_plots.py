@@ -16,7 +16,7 @@ from common.ground_truth import LANDMARKS
 from common.images import LandmarkImages
 from tests.conftest import ellipse, table_of
 
-pytestmark = pytest.mark.filterwarnings("error::UserWarning")
+pytestmark = pytest.mark.filterwarnings("error:Glyph")
 # Read as mathematics, the first would end the run after the predictions, the second vanish. And
 # matplotlib's font has no Chinese letters.
 NAMES = ["头$_$b.png", f"$x$ \\alpha{'b' * 30}{'c' * 30}.png"]
