@@ -11,7 +11,7 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 
 
 class UserError(Exception):
-    """Something a user can fix: the message says which file and row, what is wrong, what to do."""
+    """Something a user can fix: the message says what is wrong, where, and what to do."""
 
     def __init__(self, message: str) -> None:
         # A name may hold control characters, which would be commands to the terminal.

@@ -1,4 +1,4 @@
-"""Measure the annotations of a data set: which are plausible, and who is on several images.
+"""Measure the annotations of a data set: which are plausible, and how far from a second reader.
 
     python -m common.audit --csv_path ground_truth.csv --image_folder_path images
 

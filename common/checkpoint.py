@@ -16,8 +16,8 @@ from common.files import write_file
 from common.weights import fill, load_weights, read_file
 
 HISTORY = ("train_losses", "val_losses", "val_within_10_px", "learning_rates")
-# What may differ when a run is resumed, besides every path. (Another device rounds differently;
-# the weights come from the checkpoint.)
+# What may differ when a run is resumed, besides paths: another device only rounds differently, and
+# the weights to start from do not matter, since the checkpoint has its own.
 MAY_CHANGE = ("device", "resume", "checkpoint_seconds", "encoder_weights", "initial_weights")
 
 
@@ -31,13 +31,12 @@ def begin_or_resume(parts: dict[str, Any], run: dict[str, Any]) -> dict[str, Any
     """Restore a run from its checkpoint (--resume), or begin one: load --initial_weights, if any,
     and move an earlier run's files aside.
 
-    parts: model, optimizer, scheduler and scaler by name, to be restored. run: the `args`, the
-    `dataset_fingerprint`, the names of the `train_images` and the `untrained_landmarks`, changed by
-    what the restored or initial weights were trained on.
-    Returns the history: HISTORY, one value per epoch, and `best_model_state_dict`; empty where a
-    run begins. Raises UserError for a file that is not a checkpoint, or that of a run with another
-    fingerprint or other arguments, but for paths, MAY_CHANGE and, where the schedule does not
-    depend on it, `epochs`.
+    parts: model, optimizer, scheduler and scaler by name; they are filled. run: its `args`,
+    `dataset_fingerprint`, `train_images` and `untrained_landmarks`; what the restored or initial
+    weights were trained on is added. Returns the history: a list per name in HISTORY with a value
+    per epoch, empty in a new run, and `best_model_state_dict`. Raises UserError for a file that is
+    no checkpoint, or that of a run with another fingerprint or other arguments. May differ: paths,
+    MAY_CHANGE and, under ReduceLROnPlateau, `epochs`.
     """
     args = run["args"]
     model_path, path = args["model_save_path"], checkpoint_path(args["model_save_path"])
@@ -107,8 +106,9 @@ def _restore(
             )
         history = {name: checkpoint[name] for name in (*HISTORY, "best_model_state_dict")}
         _inherit(run, checkpoint)
-        run["args"] = {**run["args"], "initial_weights": checkpoint["args"]["initial_weights"]}
-        # The best weights only to check them; training goes on from the last ones.
+        began_with = {k: v for k, v in checkpoint["args"].items() if k.endswith("_weights")}
+        run["args"] = {**run["args"], **began_with}
+        # Both are checked; the second fill stays, as training goes on from the last weights.
         for weights in (history["best_model_state_dict"], checkpoint["model_state_dict"]):
             fill(parts["model"], weights, path)
         for name in ("optimizer", "scheduler", "scaler"):
@@ -125,10 +125,10 @@ def _restore(
 def _inherit(run: dict[str, Any], checkpoint: dict[str, Any]) -> None:
     """Add to a run the images that a checkpoint was trained on: no later test may be on one of
     them. A landmark that the checkpoint learned, or may have learned, is not untrained."""
-    names = [*run["train_images"], *checkpoint.get("train_images", [])]
-    run["train_images"] = list(dict.fromkeys(names))
-    untrained = checkpoint.get("untrained_landmarks", [])
-    run["untrained_landmarks"] = [n for n in run["untrained_landmarks"] if n in untrained]
+    images, landmarks = checkpoint.get("train_images"), checkpoint.get("untrained_landmarks")
+    images = map(str, images) if isinstance(images, list) else []  # else another package's
+    run["train_images"] = list(dict.fromkeys([*run["train_images"], *images]))
+    run["untrained_landmarks"] = [n for n in run["untrained_landmarks"] if n in (landmarks or [])]
 
 
 def _holds(path: str, weights: dict[str, torch.Tensor]) -> bool:
@@ -156,18 +156,16 @@ def _move_aside(model_path: str, paths: list[str]) -> None:
     stem, ending = os.path.splitext(model_path)
     for number in itertools.count(1):
         previous = f"{stem}_previous{number if number > 1 else ''}{ending}"
-        moves = []
-        for path in filter(os.path.exists, paths):
-            name = previous if path == model_path else checkpoint_path(previous)
-            old = Path(os.path.realpath(path))  # what a link points to is moved, in its own folder
-            moves.append((old, old.with_name(os.path.basename(name))))
-        if not any(os.path.lexists(new) for _, new in moves):
+        names = {model_path: previous, checkpoint_path(model_path): checkpoint_path(previous)}
+        # What a link points to is moved, in its own folder.
+        targets = {
+            old: Path(os.path.realpath(old)).with_name(Path(names[old]).name) for old in names
+        }
+        if not any(map(os.path.lexists, targets.values())):
             break
-    for old, new in moves:
+    for path in filter(os.path.exists, paths):
         try:
-            os.rename(old, new)
+            os.rename(os.path.realpath(path), targets[path])
         except OSError as error:
-            raise UserError(f"{old}: cannot be moved aside: {error.strerror}") from error
-    if moves:
-        text = ", ".join(f"{old.name} is now {new.name}" for old, new in moves)
-        print(f"The files of an earlier run were moved aside: {text}")
+            raise UserError(f"{path}: cannot be moved aside: {error.strerror}") from error
+        print(f"Moved aside: {path} is now {targets[path].name}")

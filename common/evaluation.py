@@ -136,10 +136,12 @@ def compare_readers(
         order = in_best_order(points, reference)[..., None]
         return np.linalg.norm(np.take_along_axis(points, order, 1) - reference, axis=-1)
 
-    known, error = annotated, distance(second_256, annotated)
-    if predicted is not None:  # where an annotation is incomplete, it cannot name the ends
-        known = np.where(np.isnan(annotated).any(axis=(1, 2), keepdims=True), predicted, annotated)
-    named = np.take_along_axis(second, in_best_order(second_256, known)[..., None], 1)
+    # An incomplete annotation cannot name the ends; the prediction does.
+    is_incomplete = np.isnan(annotated).any(axis=(1, 2), keepdims=True)
+    naming = annotated if predicted is None else np.where(is_incomplete, predicted, annotated)
+    order = in_best_order(second_256, naming)[..., None]
+    error = np.linalg.norm(np.take_along_axis(second_256, order, 1) - annotated, axis=-1)
+    named = np.take_along_axis(second, order, 1)
     distances = {"annotated to second reader": error}
     values = {"second_x": named[..., 0], "second_y": named[..., 1], "second_error_px256": error}
     if predicted is not None:

@@ -146,7 +146,7 @@ def read_second_reader(csv_path: str, data: LandmarkImages) -> np.ndarray:
 
 
 def read_image(folder: Path, name: str, files: Mapping[str, str]) -> Decoded:
-    """Read one image, resized bilinearly, its original (width, height), and its bits per channel.
+    """Return one image, resized bilinearly, its original (width, height), and its bits per channel.
 
     uint8 [256, 256, C], C = 1 where it is grey, else 3 (RGB). EXIF's orientation (but not a TIFF's)
     and transparency are left out. 16-bit images are brought to 8 bits by the fewest bits that hold

@@ -82,9 +82,9 @@ def augmentation_examples(data: LandmarkImages, augment: Callable, seed: int, pa
 
 
 def predictions(data: LandmarkImages, table: pd.DataFrame, path: str) -> None:
-    """Draw six images, evenly spaced over the data, a row each: ground truth, prediction, and both
-    (where nothing is annotated, two of these). In a PDF all images, six a page, both only. table:
-    the prediction_table of data."""
+    """Draw six images, evenly spaced over the data, a row each: ground truth, prediction, and both;
+    or, where nothing is annotated, image and prediction. A PDF has all images, six a page, with
+    both. table: the prediction_table of data."""
     if not path.lower().endswith(".pdf"):
         chosen = np.unique(np.linspace(0, len(data) - 1, 6).round().astype(int))
         columns = 3 if np.isfinite(landmark_values(table, "error_px256")).any() else 2
@@ -126,8 +126,8 @@ def _prediction_page(
         _mark(axes[-1], landmarks, "ground truth")
         _mark(axes[-1], predicted[index], "predicted")
         _mark(axes[-1], second[index], "second reader")
-        for color, *ends in zip(COLORS, landmarks, predicted[index]):
-            axes[-1].plot(*np.transpose(ends), "-", color=color, linewidth=1)
+        for color, *pair in zip(COLORS, landmarks, predicted[index]):
+            axes[-1].plot(*np.transpose(pair), "-", color=color, linewidth=1)
         if table["review"].iloc[index]:
             title = f"{titles[:2][-1]}: TO BE REVIEWED"
             axes[:2][-1].set_title(title, color=REVIEW_COLOR, weight="bold", parse_math=False)

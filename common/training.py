@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import time
 from argparse import Namespace
 from typing import Any
@@ -76,8 +77,9 @@ def fit(
     args: Namespace,
     augment: Augment | None = None,
 ) -> None:
-    """Train a model on the device of the two sets, and keep the weights with the lowest validation
-    loss. loss(heatmaps, landmarks) is a mean over the batch; a landmark that is NaN adds 0 to it.
+    """Train on the device of the two sets, from epoch 1 or where a checkpoint ends (--resume), and
+    save the last state and the weights with the lowest validation loss. loss(heatmaps, landmarks)
+    is a mean over the batch; a landmark that is NaN adds 0 to it.
 
     Raises UserError for another run's checkpoint, an unwritable file and a loss that is not finite.
     """
@@ -85,15 +87,15 @@ def fit(
     dtype = devices.autocast_dtype(args.precision, device)
     model.to(device)
     if dtype != torch.float32:
-        # Faster in float32 too. But on a CPU, PyTorch's batch normalisation then errs by 2e-4 and
-        # not by 1e-6, and a float32 run is to give the numbers of the published way.
+        # Channels last is faster in float32 too. But on a CPU batch normalisation then errs by 2e-4
+        # and not by 1e-6, and float32 is to give the numbers of the published scripts.
         model.to(memory_format=torch.channels_last)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     replica = distributed.data_parallel(model)
     print(f"{type(model).__name__}: {count_parameters(model):,} parameters")
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     run = _describe_run(args, train_set, val_set)
-    history = begin_or_resume(parts, run)
+    history = begin_or_resume(parts, run)  # fills the parts, and adds earlier trainings to run
     _warn(run, val_set.names)
     first_epoch = len(history["val_losses"]) + 1
     started = last_saved = time.monotonic()
@@ -114,7 +116,6 @@ def fit(
             scheduler.step(val_loss)
         else:
             scheduler.step()
-
         is_best = val_loss < min(history["val_losses"], default=math.inf)
         if is_best:
             history["best_model_state_dict"] = copy.deepcopy(model.state_dict())
@@ -151,10 +152,9 @@ def _describe_run(args: Namespace, train: LandmarkImages, val: LandmarkImages) -
 def _warn(run: dict[str, Any], val_names: list[str]) -> None:
     for landmark in run["untrained_landmarks"]:
         print(f"{landmark} is annotated in no training image: what is found for it means nothing")
-    if seen := len(set(run["train_images"]) & set(val_names)):
-        print(
-            f"The initial weights were trained on {seen} of the {len(val_names)} validation images"
-        )
+    trained, validated = (set(map(os.path.normpath, n)) for n in (run["train_images"], val_names))
+    if seen := len(trained & validated):
+        print(f"Initial weights were trained on {seen} of {len(val_names)} validation images")
 
 
 def train_one_epoch(
@@ -197,7 +197,7 @@ def train_one_epoch(
         if time.monotonic() - last_shown > 1:
             mean = (total / annotated[order[:seen]].sum()).item()
             if not math.isfinite(mean) and distributed.world_size() == 1:
-                break  # other processes would wait for this one
+                break  # in a run of several processes, the others would wait for this one
             bar.set_postfix(loss=f"{mean:.6f}")
             last_shown = time.monotonic()
     return distributed.mean(total).item() / annotated.sum().item()
@@ -211,10 +211,10 @@ def validate(
     batch_size: int,
     dtype: torch.dtype = torch.float32,
 ) -> tuple[float, float]:
-    """Return the mean loss of the annotated landmarks, and the share of them that is found within
-    10 px (the report's "Excellent"), without training."""
+    """Return, without training, the mean loss of the annotated landmarks and the share of them that
+    is found within 10 px (the report's "Excellent")."""
     model.eval()
-    annotated = data.annotated_shares().sum().item()  # 1 for an image with all four landmarks
+    annotated = data.annotated_shares().sum().item()  # a quarter of the landmarks
     totals = torch.zeros(2, device=data.images.device)
     for start in range(0, len(data), batch_size):
         batch = data.batch(slice(start, start + batch_size))

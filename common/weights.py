@@ -31,7 +31,7 @@ def load_models(
         models.append(network_class())
         checkpoint = load_weights(models[-1], path)
         _refuse(checkpoint, args, names, path)
-        for landmark in checkpoint.get("untrained_landmarks", []):
+        for landmark in checkpoint.get("untrained_landmarks") or []:
             print(f"{path}: {landmark} was not trained: what is found for it means nothing")
         hashes.append(hashlib.sha256(Path(path).read_bytes()).hexdigest())
         if hashes[-1] in hashes[:-1]:
@@ -40,8 +40,8 @@ def load_models(
 
 
 def _refuse(checkpoint: dict[str, Any], args: Namespace, names: pd.Series, path: str) -> None:
-    """Raise UserError for the checkpoint of another hypothesis, and for one that was trained on
-    images of these names where args.split asks for others. Weights alone cannot tell."""
+    """Raise UserError for another hypothesis's checkpoint, and for one that was trained on any of
+    these images, unless args.split is train or all. A file of weights alone cannot tell."""
     run_args, train_images = checkpoint.get("args"), checkpoint.get("train_images")
     if isinstance(run_args, dict):  # else another package's
         hypothesis = run_args.get("hypothesis", args.hypothesis)

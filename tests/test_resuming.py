@@ -220,7 +220,7 @@ def test_a_landmark_that_is_never_annotated_is_named(tmp_path, capsys):
 
 def test_validation_images_of_an_earlier_training_are_counted(tmp_path, capsys):
     run(tmp_path / "first", epochs=1, train_set=some_images(3, seed=2))
-    line = "The initial weights were trained on 3 of the 4 validation images\n"  # 2-0 to 2-3
+    line = "Initial weights were trained on 3 of 4 validation images\n"  # 2-0 to 2-3
     capsys.readouterr()
     run(tmp_path / "other", epochs=1)
     assert line not in capsys.readouterr().out

@@ -6,6 +6,7 @@ from common.summary import (
     describe_annotations,
     describe_biometry,
     describe_errors,
+    describe_readers,
     describe_review,
     describe_splits,
     describe_test,
@@ -131,3 +132,15 @@ def test_report_has_all_rows_then_those_not_flagged_then_the_plausible(table):
         "The 1 of 1 images with a plausible annotation: all of them"
     )
     assert describe_test(table[1:]).endswith("The 0 of 1 images with a plausible annotation: none")
+
+
+def test_two_readers_at_the_limits():
+    """Exactly 10 px are within, and exactly 20 and 50 px are neither to be found nor above."""
+    errors = np.array([[10.0, 20, 50, np.nan], [60, 20, 0, 0]])
+    distances = {"predicted to second reader": errors}
+    text = words(
+        describe_readers(distances, {"All": np.array([True, True])}, np.array([True, False]))
+    )
+    assert "predicted to second reader 7 22.86 20.00 42.9% 14.3%" in text
+    assert "1 flagged images have 1 of the 2 landmarks more than 20 px" in text
+    assert text.endswith("mean error of the other images 20.00 px")
