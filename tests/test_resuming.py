@@ -43,7 +43,7 @@ class Loss(HeatmapLoss):
         self.calls, self.at_call, self.outcome = 0, at_call, outcome
 
     def forward(self, heatmaps, landmarks):
-        self.calls += 1
+        self.calls, self.heatmaps = self.calls + 1, heatmaps
         value = super().forward(heatmaps, landmarks)
         if self.calls != self.at_call:
             return value
@@ -118,6 +118,13 @@ def test_interrupted_anywhere_and_resumed_is_the_run_that_was_never_stopped(
             assert (folder / "curves.png").exists()
         run(folder, resume=True, **options)
         assert_same(load(folder), expected)
+
+
+@pytest.mark.parametrize(("precision", "is_last"), [("fp32", False), ("bf16", True)])
+def test_channels_are_last_in_reduced_precision_only(tmp_path, precision, is_last):
+    loss = Loss()
+    run(tmp_path, loss, epochs=1, precision=precision)
+    assert loss.heatmaps.is_contiguous(memory_format=torch.channels_last) is is_last
 
 
 def test_order_and_augmentation_are_new_in_each_epoch_and_with_each_seed(tmp_path):

@@ -267,13 +267,11 @@ def test_the_table_adds_up_to_what_the_screen_says(
     names = [ground_truth.columns[i] for i in (0, 5, 6, 7, 8, 3, 4, 1, 2)]
     ground_truth[::-1].set_axis(names, axis=1).to_csv("second.csv", index=False)
     printed, table = run_tester(number, *arguments, "--second_csv_path", "second.csv")
-
     assert table["image_name"].tolist() == expected["image_name"].tolist()
     assert set(table["split"]) == {split}
     assert table["annotation_plausible"].all()  # drawn heads
     sha256 = hashlib.sha256(weights[HYPOTHESES[number].network].read_bytes()).hexdigest()
     assert set(table["model_sha256"]) == {sha256}
-
     annotated = landmark_values(table, "x", "y")
     predicted = landmark_values(table, "pred_x", "pred_y")
     assert (annotated.reshape(-1, 8) == expected.iloc[:, 1:].to_numpy()).all()
@@ -286,7 +284,6 @@ def test_the_table_adds_up_to_what_the_screen_says(
     assert ((confidence >= 0) & (confidence <= 1)).all()
     unsure = (confidence < HYPOTHESES[number].review_confidence).any(axis=1)
     assert (table["review"] == unsure | ~table["prediction_plausible"]).all()
-
     words = " ".join(printed.split())
     assert (
         f"Mean ± std {errors.mean():.2f} ± {errors.std():.2f} Median {np.median(errors):.2f}"
@@ -376,7 +373,6 @@ def test_split_by_subject(handed_to_fit, samples, run_tester, capsys, small_imag
     table.to_csv("subjects.csv", index=False)
     arguments = ["--csv_path", "subjects.csv", "--image_folder_path", "images"]
     arguments += ["--split_by", "subject"]
-
     seen = handed_to_fit(1, *arguments)
     assert seen["args"].split_by == "subject"
     assert (
