@@ -58,7 +58,7 @@ def list_images(image_folder: str) -> pd.DataFrame:
     images = [name for name in files if name.lower().endswith(IMAGE_ENDINGS)]
     names = [name for name in images if not re.search(r"_annotation\.\w+$", name.lower())]
     if len(names) < len(images):
-        print(f"{len(images) - len(names)} files named *_Annotation.* are left out")
+        print(f"Left out, as named *_Annotation.*: {len(images) - len(names)}")
     if not names:
         endings = sorted(set(re.findall(r"(?m)(?:\.nii)?\.[a-z]\w*$", "\n".join(files).lower())))
         there = f"; there are {', '.join(endings)} files: convert them first" if endings else ""

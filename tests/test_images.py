@@ -189,7 +189,7 @@ def test_what_a_folder_holds(tmp_path, capsys):
     assert table.iloc[:, 1:].isna().all(axis=None)
     (tmp_path / "odd").mkdir()
     Path(os.fsdecode(bytes(tmp_path) + b"/odd/\xff.png")).touch()  # as an old archive has them
-    assert capsys.readouterr().out == "2 files named *_Annotation.* are left out\n"
+    assert capsys.readouterr().out == "Left out, as named *_Annotation.*: 2\n"
     for folder, message in (
         ("sub", r"holds no image files \(.bmp, .*, .webp\)$"),
         ("scans", r"holds no image files \(.*\); there are .dcm, .nii.gz files: convert them"),
