@@ -31,11 +31,7 @@ HYPOTHESES = {
     1: Hypothesis(UNet, "7,788,740", "hypothesis_1_full_saved_model.pth", [], 0.3),
     2: Hypothesis(UNet, "7,788,740", "hypothesis_2_augmented_model.pth", [], 0.5),
     3: Hypothesis(
-        ResNetUNet,
-        "24,118,918",
-        "hypothesis_3_resnet_unet.pth",
-        ["--encoder_weights", "none"],
-        0.7,
+        ResNetUNet, "24,118,918", "hypothesis_3_resnet_unet.pth", ["--encoder_weights", "none"], 0.7
     ),
 }
 

@@ -191,6 +191,9 @@ def test_one_row_is_enough_and_nothing_is_written_unasked(data, tmp_path, capsys
     assert "Plausible annotations                     1 of 1 (100.0%)" in printed
     assert "in test" not in printed
     assert files_in(tmp_path) == before
+    table_of(*ROWS[:6], names=NAMES[:6]).to_csv("ground_truth.csv", index=False)
+    main(data)
+    assert "in test" in capsys.readouterr().out  # six rows can be split
 
 
 @pytest.mark.parametrize(

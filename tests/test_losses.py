@@ -7,7 +7,7 @@ from torch import nn
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 
 OMEGA, THETA, EPSILON, ALPHA = 14, 0.5, 1, 2.1  # the report's
-LOSS = AdaptiveWingLoss(OMEGA, THETA, EPSILON, ALPHA)
+LOSS = AdaptiveWingLoss()  # which are its defaults
 
 
 def adaptive_wing(pred, target, epsilon=EPSILON):

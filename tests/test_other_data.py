@@ -92,9 +92,11 @@ def test_a_half_annotated_table_from_end_to_end(data, small_images, capsys):
     printed = capsys.readouterr().out
     assert "\nAudit: 3 of 3 annotations plausible, 0 of 0 in test" in printed
     assert "1 images without a landmark stay out of training and validation\n" in printed
-
-    table = run_tester("--csv_path", "theirs.csv", "--model_path", "model_checkpoint.pth")
+    arguments = ["--csv_path", "theirs.csv", "--second_csv_path", "theirs.csv"]
+    table = run_tester(*arguments, "--model_path", "model_checkpoint.pth")
     printed = " ".join(capsys.readouterr().out.split())
+    assert "annotated to second reader 3 0.00 0.00 100.0% 0.0% predicted to second" in printed
+    assert "Plausible annotations annotated to second reader 0 predicted to second" in printed
     assert "1 landmarks lie just outside their image" in printed
     assert "Pixel error of 3 landmarks on 1 images" in printed
     errors = landmark_values(table, "error_px")[0, :, 0]

@@ -267,10 +267,7 @@ def test_other_settings_and_other_data_are_refused_by_name(tmp_path):
         ({"weight_decay": 0.1}, "weight_decay was None and is now 0.1"),
         ({"train_set": one_pixel}, "the images or landmarks are not the same"),
         ({"val_set": one_landmark}, "the images or landmarks are not the same"),
-        (
-            {"batch_size": 5, "seed": 1},
-            "batch_size was 3 and is now 5, seed was 42 and is now 1",
-        ),
+        ({"batch_size": 5, "seed": 1}, "batch_size was 3 and is now 5, seed was 42 and is now 1"),
     ):
         with pytest.raises(UserError) as caught:
             run(tmp_path, epochs=1, resume=True, **options)
