@@ -88,6 +88,9 @@ def test_where_in_the_file_annotations_are_bad(data, capsys):
     table.to_csv("ground_truth.csv", index=False)
     main([*data, "--csv_save_path", "audit.csv"])
     assert_printed(capsys, "in each tenth of the rows 0% 0% 50% - 100% 100% 100% 100% 100% 50%")
+    table[:10].to_csv("ground_truth.csv", index=False)
+    main(data)
+    assert_printed(capsys, "in each tenth of the rows 0% 0% 0% 0% 0% 100% - - 100% 100%")
 
 
 def test_a_second_reader(data, capsys):
