@@ -88,7 +88,6 @@ def test_brightness_and_contrast_stay_within_a_fifth():
     assert middle.min() > 0.8 - 0.005
     assert middle.max() < 1.2 + 0.005
     assert middle.std().item() == pytest.approx(0.4 / math.sqrt(12), rel=0.15)  # uniform
-
     # Two tones about the mean 0.5: their difference shows brightness times contrast.
     images = torch.full((400, 1, 128, 128), 0.4)
     images[:, :, 64:] = 0.6
