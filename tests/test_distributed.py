@@ -67,7 +67,7 @@ def main(argv=None):
         args.epochs = 1
     distributed.init_process_group(torch.device("cpu"))
     if "--other" in options and distributed.rank() == 1:
-        args.batch_size = 5
+        args.batch_size, distributed.time.sleep = 5, lambda _: None  # process 0 has no error
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(0)
     if "--hypothesis_3" in options:
