@@ -105,8 +105,8 @@ def _prediction_page(
 ) -> Figure:
     """Draw some images, each in one to three columns of a figure of this shape, the last with all
     that is known. Images that are flagged for review get a red frame."""
-    predicted, second = landmark_values(table, "pred_x", "pred_y"), _second_reader(data, table)
-    predicted, errors = data.to_256(predicted), landmark_values(table, "error_px256")[..., 0]
+    predicted = data.to_256(landmark_values(table, "pred_x", "pred_y"))
+    second, errors = _second_reader(data, table), landmark_values(table, "error_px256")[..., 0]
     figure = _new_figure(4 * shape[1], 4.25 * shape[0])
     grid = figure.subplots(*shape, squeeze=False).reshape(-1, columns)
     for axis in grid[len(chosen) :].flat:

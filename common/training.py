@@ -110,7 +110,7 @@ def fit(
         val_loss, within = validate(replica, loss, val_set, args.batch_size, dtype)
         if not math.isfinite(train_loss + val_loss):
             which = "validation" if math.isfinite(train_loss) else "training"
-            advice = "What was saved before, if anything, is good. Start afresh with a lower --lr"
+            advice = "Epochs since the last save are lost; what was saved is good. Try a lower --lr"
             raise UserError(f"{name}: the {which} loss is not finite. {advice}")
         if isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step(val_loss)
