@@ -11,12 +11,20 @@ import numpy as np
 import pandas as pd
 
 from common import cli, ground_truth, plots
-from common.biometry import LIMITS, is_within, measure_axes
+from common.biometry import (
+    MAX_MIDPOINT_DISTANCE,
+    MIN_ANGLE,
+    MIN_RATIO,
+    is_plausible,
+    measure_axes,
+    reorder,
+    within_limits,
+)
 from common.evaluation import compare_readers
 from common.files import check_outputs, write_table
 from common.ground_truth import NAME_COLUMN, landmark_values
 from common.images import load_images, read_second_reader
-from common.summary import describe_readers, describe_splits
+from common.summary import describe_readers, describe_splits, reader_columns
 
 WORST_SHOWN = 9
 TENTHS = 10
@@ -36,11 +44,14 @@ def audit_table(table: pd.DataFrame, splits: dict[str, pd.DataFrame]) -> pd.Data
 def implausibility(measures: pd.DataFrame) -> pd.Series:
     """Rate how far the measures of an audit_table lie beyond their limits: each adds 0 within its
     limit, and more, up to 1, the farther beyond. NaN where a landmark is not annotated."""
-    total = pd.Series(0.0, measures.index)
-    for measure, (side, limit) in LIMITS.items():
-        share = measures[measure] / limit if side == "above" else limit / measures[measure]
-        total += (1 - share).clip(lower=0)
-    return total
+    shares = pd.DataFrame(
+        {
+            "angle": measures["angle"] / MIN_ANGLE,
+            "midpoint_distance": MAX_MIDPOINT_DISTANCE / measures["midpoint_distance"],
+            "ratio": measures["ratio"] / MIN_RATIO,
+        }
+    )
+    return (1 - shares).clip(lower=0).sum(axis=1, skipna=False)
 
 
 def plausible_shares(measures: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -68,9 +79,11 @@ def describe_audit(
         shares = " ".join(f"{share:.0%}" for share in plausible_shares(measures)[1])
         shares = shares.replace("nan%", "-")
         lines.append(f"{'  in each tenth of the rows':<38}{shares}")
-    for measure, (side, limit) in LIMITS.items():
-        passed = is_within(measure, measures[measure][known])
-        lines.append(line(f"  {measure.replace('_', ' ')} {side} {limit:g}", passed))
+    passed = within_limits(measures)[known]
+    lines.append(line(f"  angle above {MIN_ANGLE:g}", passed["angle"]))
+    closer = f"  midpoint distance below {MAX_MIDPOINT_DISTANCE:g}"
+    lines.append(line(closer, passed["midpoint_distance"]))
+    lines.append(line(f"  ratio above {MIN_RATIO:g}", passed["ratio"]))
     if "split" in measures:
         of_split = measures["split"][known]
         lines += [line(f"  in {name}", plausible[of_split == name]) for name in splits]
@@ -100,6 +113,7 @@ def main(argv: list[str] | None = None) -> None:
     check_outputs(args)
     table = ground_truth.read_ground_truth(args.csv_path)
     data = load_images(table, args.image_folder_path)
+    second = None
     if args.second_csv_path:
         second = read_second_reader(args.second_csv_path, data)
     splits = {"all": table}
@@ -107,14 +121,13 @@ def main(argv: list[str] | None = None) -> None:
         splits = ground_truth.split_ground_truth(table)
     measures = audit_table(table, splits)
     print(describe_audit(measures, table, splits))
-    if args.second_csv_path:
-        columns, distances = compare_readers(data, second)
-        measures = measures.join(columns)
-        groups = {"All images": np.ones(len(data), bool)}
-        groups |= {f"In {n}": table.index.isin(s.index) for n, s in splits.items() if n != "all"}
-        groups["Plausible annotations"] = measures["plausible"].fillna(False).to_numpy(bool)
-        groups["Implausible annotations"] = (~measures["plausible"]).fillna(False).to_numpy(bool)
-        print(f"\n{describe_readers(distances, groups)}")
+    if second is not None:
+        order, distances = compare_readers(
+            data.landmarks.numpy().astype(float), data.to_256(second)
+        )
+        second = reorder(second, order)
+        measures = measures.join(reader_columns(second, distances))
+        print(f"\n{describe_readers(distances, audited_groups(table, splits))}")
     if args.csv_save_path:
         write_table(measures, args.csv_save_path)
         print(f"\nTable:   {args.csv_save_path}")
@@ -123,8 +136,23 @@ def main(argv: list[str] | None = None) -> None:
     elif args.plot_save_path:
         beyond = implausibility(measures).sort_values(ascending=False, kind="stable")
         worst = beyond.index[beyond > 0][:WORST_SHOWN]
-        plots.audit_picture(measures, plausible_shares(measures), data, worst, args.plot_save_path)
+        shares = plausible_shares(measures)
+        plots.audit_picture(measures, shares, data, worst, args.plot_save_path, second)
         print(f"Picture: {args.plot_save_path}")
+
+
+def audited_groups(table: pd.DataFrame, splits: dict[str, pd.DataFrame]) -> dict[str, np.ndarray]:
+    """Return the groups of images for which the distances to a second reader are given: bool [N]
+    by name."""
+    landmarks = landmark_values(table, "x", "y")
+    plausible, is_complete = is_plausible(landmarks), np.isfinite(landmarks).all(axis=(1, 2))
+    groups = {"All images": np.ones(len(table), bool)}
+    for name, rows in splits.items():
+        if name != "all":
+            groups[f"In {name}"] = table.index.isin(rows.index)
+    groups["Plausible annotations"] = plausible
+    groups["Implausible annotations"] = is_complete & ~plausible
+    return groups
 
 
 if __name__ == "__main__":

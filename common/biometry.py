@@ -2,63 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import numpy as np
 import pandas as pd
-
-Values = TypeVar("Values", pd.Series, np.ndarray)
 
 DIAMETERS = ("ofd", "bpd")  # as in the names of columns
 
 # OFD and BPD are the axes of one head in one plane, and a skull there is close to an ellipse: its
 # axes are perpendicular, halve each other, and their ratio, the cephalic index, is 0.78 ± 0.04
 # (Hadlock et al. 1981). The limits leave room for unusual heads and for an imprecise hand.
-LIMITS = {
-    "angle": ("above", 70.0),  # degrees between the two
-    "midpoint_distance": ("below", 0.2),  # of the longer one
-    "ratio": ("above", 0.6),  # of the shorter to the longer; over four standard deviations below
-}
-
-
-def is_within(measure: str, values: Values) -> Values:
-    """Return whether values of one of the three measures are on the plausible side of its limit."""
-    side, limit = LIMITS[measure]
-    return values > limit if side == "above" else values < limit
+MIN_ANGLE = 70.0  # degrees between the two
+MAX_MIDPOINT_DISTANCE = 0.2  # of the longer one
+MIN_RATIO = 0.6  # of the shorter to the longer one; over four standard deviations below
 
 
 def diameters(landmarks: np.ndarray) -> np.ndarray:
     """Measure (OFD, BPD) in the unit of the landmarks: [N, 4, 2] → [N, 2]."""
     ends = landmarks.reshape(-1, 2, 2, 2)  # image, diameter, end, (x, y)
     return np.linalg.norm(ends[:, :, 1] - ends[:, :, 0], axis=-1)
-
-
-def normalised_errors(predicted: np.ndarray, annotated: np.ndarray) -> np.ndarray:
-    """Return, for each diameter, the mean distance of its two ends over its annotated length.
-
-    predicted, annotated: [N, 4, 2] in pixels of the original image. Returns [N, 2] for (OFD, BPD),
-    NaN where the length is 0. Which end is called 1 is a convention, so of the two ways to pair
-    them the better one counts, as in the multi-centre fetal biometry benchmark (Di Vece et al.
-    2025).
-    """
-    ours, theirs = predicted.reshape(-1, 2, 2, 2), annotated.reshape(-1, 2, 2, 2)
-    both_ways = np.stack([theirs, theirs[:, :, ::-1]])
-    distances = np.linalg.norm(ours - both_ways, axis=-1).mean(axis=-1).min(axis=0)
-    lengths = diameters(annotated)
-    return distances / np.where(lengths > 0, lengths, np.nan)
-
-
-def in_best_order(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Name the ends of each image's two diameters as it suits a reference best: which is called
-    OFD, and which end 1, are conventions. Of the eight ways, the lowest mean distance decides.
-
-    landmarks, reference: [N, 4, 2]; where one is NaN, the image keeps its names. Returns the
-    positions [N, 4] in landmarks[n] of the four that take the names of reference[n].
-    """
-    ofd, bpd = ((0, 1), (1, 0)), ((2, 3), (3, 2))
-    orders = np.array([(*p, *q) for a, b in ((ofd, bpd), (bpd, ofd)) for p in a for q in b])
-    means = np.linalg.norm(landmarks[:, orders] - reference[:, None], axis=-1).mean(axis=-1)
-    return orders[means.argmin(axis=-1)]  # that of NaN is 0, the names as they are
 
 
 def measure_axes(landmarks: np.ndarray, index: pd.Index | None = None) -> pd.DataFrame:
@@ -78,13 +38,83 @@ def measure_axes(landmarks: np.ndarray, index: pd.Index | None = None) -> pd.Dat
     with np.errstate(invalid="ignore"):  # 0 / 0
         cosine = np.abs((vectors[:, 0] * vectors[:, 1]).sum(axis=-1)) / lengths.prod(axis=1)
         distance = np.linalg.norm(midpoints[:, 0] - midpoints[:, 1], axis=-1)
-        measures = {
-            "ofd_px": lengths[:, 0],
-            "bpd_px": lengths[:, 1],
-            "angle": np.degrees(np.arccos(np.minimum(cosine, 1))),  # rounding can lead beyond 1
-            "midpoint_distance": distance / longer,
-            "ratio": shorter / longer,
+        measures = pd.DataFrame(
+            {
+                "ofd_px": lengths[:, 0],
+                "bpd_px": lengths[:, 1],
+                "angle": np.degrees(np.arccos(np.minimum(cosine, 1))),  # rounding can exceed 1
+                "midpoint_distance": distance / longer,
+                "ratio": shorter / longer,
+            },
+            index=index,
+        )
+    plausible = within_limits(measures).all(axis=1).astype("boolean")
+    return measures.assign(plausible=plausible.mask(np.isnan(lengths).any(axis=1)))
+
+
+def within_limits(measures: pd.DataFrame) -> pd.DataFrame:
+    """Return which of the three measures of measure_axes are within their limits: bool, a column
+    each. What is NaN is not."""
+    return pd.DataFrame(
+        {
+            "angle": measures["angle"] > MIN_ANGLE,
+            "midpoint_distance": measures["midpoint_distance"] < MAX_MIDPOINT_DISTANCE,
+            "ratio": measures["ratio"] > MIN_RATIO,
         }
-    plausible = np.all([is_within(name, measures[name]) for name in LIMITS], axis=0)
-    measures["plausible"] = pd.arrays.BooleanArray(plausible, np.isnan(lengths).any(axis=1))
-    return pd.DataFrame(measures, index=index)
+    )
+
+
+def is_plausible(landmarks: np.ndarray) -> np.ndarray:
+    """Return which landmarks [N, 4, 2], in px of the original images, measure_axes finds plausible:
+    bool [N], False where a landmark is NaN."""
+    return measure_axes(landmarks)["plausible"].fillna(False).to_numpy(bool)
+
+
+def normalised_errors(predicted: np.ndarray, annotated: np.ndarray) -> np.ndarray:
+    """Return, for each diameter, the mean distance of its two ends over its annotated length.
+
+    predicted, annotated: [N, 4, 2] in pixels of the original image. Returns [N, 2] for (OFD, BPD),
+    NaN where the length is 0. Which end is called 1 is a convention, so of the two ways to pair
+    them the better one counts, as in the multi-centre fetal biometry benchmark (Di Vece et al.
+    2025).
+    """
+    # image, diameter, end, (x, y)
+    found, true = predicted.reshape(-1, 2, 2, 2), annotated.reshape(-1, 2, 2, 2)
+    as_named = np.linalg.norm(found - true, axis=-1).mean(axis=-1)  # image, diameter
+    exchanged = np.linalg.norm(found - true[:, :, ::-1], axis=-1).mean(axis=-1)
+    lengths = diameters(annotated)
+    return np.minimum(as_named, exchanged) / np.where(lengths > 0, lengths, np.nan)
+
+
+# The eight ways to name four ends that leave each diameter whole: OFD, BPD and the two ends of each
+# may change places.
+EIGHT_ORDERS = np.array(
+    [
+        [0, 1, 2, 3],
+        [0, 1, 3, 2],
+        [1, 0, 2, 3],
+        [1, 0, 3, 2],
+        [2, 3, 0, 1],
+        [2, 3, 1, 0],
+        [3, 2, 0, 1],
+        [3, 2, 1, 0],
+    ]
+)
+
+
+def in_best_order(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Match the ends of each image's two diameters with those of a reference: which diameter is
+    called OFD, and which end 1, are conventions. Of the EIGHT_ORDERS, the lowest mean distance
+    decides.
+
+    landmarks, reference: [N, 4, 2]; where one is NaN, the image keeps its names. Returns the order
+    [N, 4]: landmarks[n, order[n, i]] is matched with reference[n, i].
+    """
+    every_way = landmarks[:, EIGHT_ORDERS]  # image, way, end, (x, y)
+    means = np.linalg.norm(every_way - reference[:, None], axis=-1).mean(axis=-1)
+    return EIGHT_ORDERS[means.argmin(axis=-1)]  # that of NaN is 0, the names as they are
+
+
+def reorder(landmarks: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Return each image's landmarks [N, 4, 2] in the order [N, 4] that in_best_order found."""
+    return np.take_along_axis(landmarks, order[..., None], axis=1)

@@ -1,9 +1,9 @@
-"""Predictions, their pixel errors, and the table that holds all of it."""
+"""From models and images to the arrays of a test, and what they say: numbers only."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
@@ -12,33 +12,66 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common import UserError
-from common.biometry import DIAMETERS, diameters, in_best_order, measure_axes
-from common.ground_truth import NAME_COLUMN, RATE_COLUMN, landmark_columns, landmark_values
+from common.biometry import diameters, in_best_order, is_plausible, reorder
+from common.figures import BANDS
+from common.ground_truth import RATE_COLUMN, landmark_values
 from common.heatmaps import argmax_landmarks, confidence
 from common.images import LandmarkImages
 
-# Upper ends of the report's bands in px at 256×256 ("Performance Distribution"); the last is open.
-BANDS = (10, 20, 50)
-# What is to be looked at again, and how exact a length should be (report, "Clinical Relevance").
+# What is to be looked at again (report, "Recommendations for clinical use").
 REVIEW_ERROR = 20  # px of the 256×256 image
 REVIEW_TARGET = 0.8  # of the landmarks so far off: to be found by the review flag
-CLINICAL_TARGET = 5  # mm
 
 
-class Prediction(NamedTuple):
-    """Hold what models find in N images, on the CPU, in px of the 256×256 image. landmarks: float32
-    [N, 4, 2], (x, y). confidences: float32 [N, 4] in [0, 1]. spreads: float32 [N, 4], the largest
-    distance of a member's landmark from the ensemble's; NaN for one model."""
+@dataclass
+class Predictions:
+    """Hold what models find in N images beside what is annotated there; what is not known is NaN.
 
-    landmarks: Tensor
-    confidences: Tensor
-    spreads: Tensor
+    names: N file names. annotated, predicted: float64 [N, 4, 2], (x, y) in px of the original
+    images. errors: float64 [N, 4], in px of the 256×256 image. confidences: float64 [N, 4], in
+    [0, 1]. spreads: float64 [N, 4], the largest distance of a member's landmark from the
+    ensemble's, in px of the 256×256 image; NaN for one model. rate: float64 [N], mm per px of the
+    original image.
+    """
+
+    names: np.ndarray
+    annotated: np.ndarray
+    predicted: np.ndarray
+    errors: np.ndarray
+    confidences: np.ndarray
+    spreads: np.ndarray
+    rate: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, indices: np.ndarray | slice) -> Predictions:
+        return Predictions(*(getattr(self, field.name)[indices] for field in fields(self)))
+
+    def errors_px(self) -> np.ndarray:
+        """Return the distances of predicted and annotated landmarks in px of the original images:
+        [N, 4]."""
+        return np.linalg.norm(self.predicted - self.annotated, axis=-1)
+
+    def errors_mm(self) -> np.ndarray:
+        """Return the same distances in mm: [N, 4]."""
+        return self.rate[:, None] * self.errors_px()
+
+    def length_errors(self) -> np.ndarray:
+        """Return by how much the predicted (OFD, BPD) are longer than the annotated ones, in px of
+        the original images: [N, 2]."""
+        return diameters(self.predicted) - diameters(self.annotated)
 
 
 @torch.inference_mode()
-def predict(models: Sequence[nn.Module], data: LandmarkImages, batch_size: int) -> Prediction:
-    """Find the landmarks in the average of the models' heatmaps, on the device of `data`. Raises
-    UserError, naming the image, for a heatmap that is not finite."""
+def predict(
+    models: Sequence[nn.Module], data: LandmarkImages, table: pd.DataFrame, batch_size: int
+) -> Predictions:
+    """Find the landmarks in the average of the models' heatmaps, on the device of `data`.
+
+    table: the rows of the ground truth that `data` was loaded from. Raises UserError, naming the
+    image, for a heatmap that is not finite.
+    """
     for model in models:
         model.eval()
     batches = []
@@ -52,14 +85,22 @@ def predict(models: Sequence[nn.Module], data: LandmarkImages, batch_size: int) 
             spreads.fill_(torch.nan)  # it has no other to differ from
         is_finite = torch.isfinite(heatmaps).flatten(1).all(dim=1)
         batches.append((landmarks, confidence(heatmaps), spreads, is_finite))
-    *found, is_finite = (torch.cat(parts).cpu() for parts in zip(*batches))
+    landmarks, confidences, spreads, is_finite = (torch.cat(parts).cpu() for parts in zip(*batches))
     bad = (~is_finite).nonzero().flatten().tolist()
     if bad:
         raise UserError(
             f"{data.names[bad[0]]}: the model gives heatmaps that are not finite (NaN or "
             f"infinite), for {len(bad)} of {len(data)} images: its weights cannot be used"
         )
-    return Prediction(*found)
+    return Predictions(
+        names=np.array(data.names),
+        annotated=landmark_values(table, "x", "y"),
+        predicted=data.to_original(landmarks.numpy().astype(np.float64)),
+        errors=pixel_errors(landmarks, data.landmarks.cpu()).astype(np.float64),
+        confidences=confidences.numpy().astype(np.float64),
+        spreads=spreads.numpy().astype(np.float64),
+        rate=table.get(RATE_COLUMN, pd.Series(np.nan, table.index)).to_numpy(),
+    )
 
 
 def pixel_errors(predicted: Tensor, annotated: Tensor) -> np.ndarray:
@@ -74,115 +115,62 @@ def count_excellent(heatmaps: Tensor, landmarks: Tensor) -> Tensor:
     return (errors <= BANDS[0]).sum(dtype=torch.float32)
 
 
-def prediction_table(
-    table: pd.DataFrame,
-    data: LandmarkImages,
-    prediction: Prediction,
-    split: str,
-    model_sha256: str,
-    review_confidence: float,
-) -> pd.DataFrame:
-    """Return what is known of each image after a test, one row per image; the rest is NaN. The
-    columns are explained in ReadMe_Complete.txt, section 10.
-
-    table: the rows of the ground truth that `data` was loaded from.
-    """
-    annotated = landmark_values(table, "x", "y")
-    found = data.to_original(prediction.landmarks.numpy().astype(np.float64))
-    columns = {
-        NAME_COLUMN: table[NAME_COLUMN].to_numpy(),
-        "split": split,
-        "annotation_plausible": measure_axes(annotated)["plausible"].array,
-        "prediction_plausible": measure_axes(found)["plausible"].to_numpy(bool),
-        "review_confidence": review_confidence,
-        "model_sha256": model_sha256,
-    }
-    by_landmark = {
-        "x": annotated[..., 0],
-        "y": annotated[..., 1],
-        "pred_x": found[..., 0],
-        "pred_y": found[..., 1],
-        "error_px256": pixel_errors(prediction.landmarks, data.landmarks.cpu()),
-        "error_px": np.linalg.norm(found - annotated, axis=-1),
-        "confidence": prediction.confidences.numpy(),
-        "spread_px256": prediction.spreads.numpy(),
-    }
-    lengths = {"px": diameters(annotated), "pred_px": diameters(found)}
-    if RATE_COLUMN in table:
-        rate = table[[RATE_COLUMN]].to_numpy()
-        by_landmark["error_mm"] = rate * by_landmark["error_px"]
-        lengths |= {"mm": rate * lengths["px"], "pred_mm": rate * lengths["pred_px"]}
-    columns |= landmark_columns(by_landmark)
-    for i, diameter in enumerate(DIAMETERS):
-        columns |= {f"{diameter}_{name}": values[:, i] for name, values in lengths.items()}
-    predictions = pd.DataFrame(columns)
-    flagged = np.any(list(review_rules(predictions).values()), axis=0)
-    predictions.insert(predictions.columns.get_loc("review_confidence"), "review", flagged)
-    return predictions
+def review_rules(predictions: Predictions, limit: float) -> dict[str, np.ndarray]:
+    """Return which images each rule flags for review: name → bool [N]. limit: the confidence that
+    every landmark of an image must reach."""
+    rules = {"implausible prediction": ~is_plausible(predictions.predicted)}
+    if not np.isnan(predictions.spreads).all():  # a single model has none
+        is_split = (predictions.spreads > REVIEW_ERROR).any(axis=1)
+        rules[f"spread above {REVIEW_ERROR} px"] = is_split
+    is_sure = (predictions.confidences >= limit).all(axis=1)  # NaN is flagged too
+    rules[f"confidence below {limit:g}"] = ~is_sure
+    return rules
 
 
-def compare_readers(
-    data: LandmarkImages, second: np.ndarray, predicted: np.ndarray | None = None
-) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Measure how far annotations, a second reader's landmarks ([N, 4, 2] in px of the original
-    images) and predictions ([N, 4, 2], 256×256 px) lie apart, the ends named in_best_order.
-
-    Returns columns for a table (ReadMe_Complete.txt, section 10), and the distances by name,
-    float64 [N, 4] in px of the 256×256 image, NaN where one of the two is.
-    """
-    annotated, second_256 = data.landmarks.cpu().numpy().astype(float), data.to_256(second)
-
-    def distance(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
-        order = in_best_order(points, reference)[..., None]
-        return np.linalg.norm(np.take_along_axis(points, order, 1) - reference, axis=-1)
-
-    # An incomplete annotation cannot name the ends; the prediction does.
-    is_incomplete = np.isnan(annotated).any(axis=(1, 2), keepdims=True)
-    naming = annotated if predicted is None else np.where(is_incomplete, predicted, annotated)
-    order = in_best_order(second_256, naming)[..., None]
-    error = np.linalg.norm(np.take_along_axis(second_256, order, 1) - annotated, axis=-1)
-    named = np.take_along_axis(second, order, 1)
-    distances = {"annotated to second reader": error}
-    values = {"second_x": named[..., 0], "second_y": named[..., 1], "second_error_px256": error}
-    if predicted is not None:
-        distances["predicted to second reader"] = distance(second_256, predicted)
-        distances["predicted to annotated"] = distance(annotated, predicted)
-        values["pred_second_px256"] = distances["predicted to second reader"]
-    return pd.DataFrame(landmark_columns(values)), distances
+def needs_review(predictions: Predictions, limit: float) -> np.ndarray:
+    """Return which images are flagged for review by any of the review_rules: bool [N]."""
+    return np.any(list(review_rules(predictions, limit).values()), axis=0)
 
 
-def review_rules(table: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return which images of a prediction_table each rule flags for review: name → bool [N]."""
-    spreads = landmark_values(table, "spread_px256")
-    limit = table["review_confidence"].iloc[0]  # one for all rows
-    is_sure = landmark_values(table, "confidence") >= limit  # NaN is flagged too
-    rules = {"implausible prediction": ~table["prediction_plausible"].to_numpy()}
-    if not np.isnan(spreads).all():  # a single model has none
-        rules[f"spread above {REVIEW_ERROR} px"] = (spreads > REVIEW_ERROR).any(axis=(1, 2))
-    return rules | {f"confidence below {limit:g}": ~is_sure.all(axis=(1, 2))}
-
-
-def choose_review_confidence(table: pd.DataFrame) -> float | None:
+def choose_review_confidence(predictions: Predictions) -> float | None:
     """Return the lowest limit of the confidence, in steps of 0.05, at which review_rules together
     flag the images of at least 80 % of the landmarks more than 20 px off; None where no limit does.
 
-    table: a prediction_table of validation images; those with a plausible annotation count.
+    predictions: of validation images; those with a plausible annotation count.
     """
-    table = table[table["annotation_plausible"].fillna(False)]
-    wrong = errors_of(table) > REVIEW_ERROR
-    for limit in np.arange(0, 1.05, 0.05).round(2) if wrong.any() else ():
-        rules = review_rules(table.assign(review_confidence=limit))
-        flagged = np.any(list(rules.values()), axis=0)
-        if wrong[flagged].sum() >= REVIEW_TARGET * wrong.sum():
+    predictions = predictions[is_plausible(predictions.annotated)]
+    wrong = predictions.errors > REVIEW_ERROR
+    if not wrong.any():
+        return None
+    for limit in np.arange(0, 1.05, 0.05).round(2):
+        found = wrong[needs_review(predictions, limit)].sum()
+        if found >= REVIEW_TARGET * wrong.sum():
             return limit
     return None
 
 
-def errors_of(table: pd.DataFrame) -> np.ndarray:
-    """Return a prediction_table's pixel errors: float64 [N, 4], in px of the 256×256 image."""
-    return landmark_values(table, "error_px256")[..., 0]
+def compare_readers(
+    annotated: np.ndarray, second: np.ndarray, predicted: np.ndarray | None = None
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Measure how far annotations, a second reader's landmarks and predictions lie apart, the ends
+    matched as in_best_order does it.
 
+    annotated, second, predicted: [N, 4, 2] in px of the 256×256 image, NaN where not known.
+    Returns the order [N, 4] in which the second reader's ends match the annotated ones, and the
+    distances by name, float64 [N, 4] in px of the 256×256 image, NaN where one of the two is.
+    """
 
-def band_counts(errors: np.ndarray) -> np.ndarray:
-    """Count the errors [N] in each of the report's four bands: int [4]."""
-    return np.bincount(np.digitize(errors, BANDS, right=True), minlength=len(BANDS) + 1)
+    def distance(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        matched = reorder(points, in_best_order(points, reference))
+        return np.linalg.norm(matched - reference, axis=-1)
+
+    # An incomplete annotation cannot name the ends; the prediction does.
+    is_incomplete = np.isnan(annotated).any(axis=(1, 2), keepdims=True)
+    naming = annotated if predicted is None else np.where(is_incomplete, predicted, annotated)
+    order = in_best_order(second, naming)
+    apart = np.linalg.norm(reorder(second, order) - annotated, axis=-1)
+    distances = {"annotated to second reader": apart}
+    if predicted is not None:
+        distances["predicted to second reader"] = distance(second, predicted)
+        distances["predicted to annotated"] = distance(annotated, predicted)
+    return order, distances

@@ -28,3 +28,12 @@ def band_counts(errors: np.ndarray) -> np.ndarray:
     NaN do not count."""
     known = errors[np.isfinite(errors)]
     return np.bincount(np.digitize(known, BANDS, right=True), minlength=len(BANDS) + 1)
+
+
+def agreement(errors: np.ndarray) -> tuple[float, float, float]:
+    """Return the bias of errors (predicted less annotated), and its lower and upper 95 % limit of
+    agreement: bias ± 1.96 sample standard deviations (Bland & Altman 1986). Errors that are NaN do
+    not count; at least two must be known."""
+    known = errors[np.isfinite(errors)]
+    bias, spread = known.mean(), 1.96 * known.std(ddof=1)
+    return bias, bias - spread, bias + spread

@@ -6,6 +6,7 @@ import io
 import os
 import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
@@ -14,9 +15,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from common.biometry import LIMITS, is_within
+from common.biometry import MAX_MIDPOINT_DISTANCE, MIN_ANGLE, MIN_RATIO, within_limits
+from common.evaluation import Predictions
+from common.figures import error_figures
 from common.files import write_file
-from common.ground_truth import LANDMARK_NAMES, landmark_values
+from common.ground_truth import LANDMARK_NAMES
 from common.images import IMAGE_SIZE, LandmarkImages
 
 if TYPE_CHECKING:  # matplotlib takes a second to import, and --help needs none of it
@@ -81,72 +84,159 @@ def augmentation_examples(data: LandmarkImages, augment: Callable, seed: int, pa
     _save(figure, path)
 
 
-def predictions(data: LandmarkImages, table: pd.DataFrame, path: str) -> None:
+@dataclass
+class _Case:
+    """One image of a test as it is drawn. annotated, predicted, second: landmarks [4, 2] in px of
+    the 256×256 image, NaN where there are none."""
+
+    name: str
+    image: Tensor
+    annotated: np.ndarray
+    predicted: np.ndarray
+    second: np.ndarray
+    error: str
+    is_flagged: bool
+
+
+def predictions(
+    data: LandmarkImages,
+    predictions: Predictions,
+    flagged: np.ndarray,
+    path: str,
+    second: np.ndarray | None = None,
+) -> None:
     """Draw six images, evenly spaced over the data, a row each: ground truth, prediction, and both;
     or, where nothing is annotated, image and prediction. A PDF has all images, six a page, with
-    both. table: the prediction_table of data."""
-    if not path.lower().endswith(".pdf"):
-        chosen = np.unique(np.linspace(0, len(data) - 1, 6).round().astype(int))
-        columns = 3 if np.isfinite(landmark_values(table, "error_px256")).any() else 2
-        _save(_prediction_page(data, table, chosen, (len(chosen), columns), columns), path)
+    both. Images that are flagged for review, bool [N], get a red frame.
+
+    second: a second reader's landmarks [N, 4, 2] in px of the original images, if there are any.
+    """
+
+    def case(index: int) -> _Case:
+        return _case(data, predictions, flagged, second, index)
+
+    if path.lower().endswith(".pdf"):
+        write_file(path, _predictions_pdf(case, len(data)))
         return
+    chosen = np.unique(np.linspace(0, len(data) - 1, 6).round().astype(int))
+    columns = 3 if np.isfinite(predictions.errors).any() else 2
+    figure = _new_figure(4 * columns, 4.25 * len(chosen))
+    rows = figure.subplots(len(chosen), columns, squeeze=False)
+    for axes, index in zip(rows, chosen):
+        if columns == 3:
+            _draw_three_panels(axes, case(index))
+        else:
+            _draw_two_panels(axes, case(index))
+    _add_legend(figure, rows.flat)
+    _save(figure, path)
+
+
+def _predictions_pdf(case: Callable[[int], _Case], count: int) -> bytes:
+    """A PDF of all images, six a page, each in one panel."""
     from matplotlib.backends.backend_pdf import PdfPages
 
     pdf = io.BytesIO()
     with PdfPages(pdf) as pages:  # it keeps the pixels of all pages until its end, so they are few
-        for start in tqdm(range(0, len(data), 6), "Drawing", leave=False, unit="page"):
-            chosen = np.arange(start, min(start + 6, len(data)))
-            pages.savefig(_prediction_page(data, table, chosen, (3, 2), 1), dpi=72)
-    write_file(path, pdf.getvalue())
+        for start in tqdm(range(0, count, 6), "Drawing", leave=False, unit="page"):
+            figure = _new_figure(8, 12.75)
+            axes = figure.subplots(3, 2).flat
+            for axis, index in zip(axes, range(start, start + 6)):
+                if index < count:
+                    _draw_one_panel(axis, case(index))
+                else:
+                    axis.set_axis_off()
+            _add_legend(figure, axes)
+            pages.savefig(figure, dpi=72)
+    return pdf.getvalue()
 
 
-def _prediction_page(
-    data: LandmarkImages, table: pd.DataFrame, chosen: np.ndarray, shape: tuple, columns: int
-) -> Figure:
-    """Draw some images, each in one to three columns of a figure of this shape, the last with all
-    that is known. Images that are flagged for review get a red frame."""
-    predicted = data.to_256(landmark_values(table, "pred_x", "pred_y"))
-    second, errors = _second_reader(data, table), landmark_values(table, "error_px256")[..., 0]
-    figure = _new_figure(4 * shape[1], 4.25 * shape[0])
-    grid = figure.subplots(*shape, squeeze=False).reshape(-1, columns)
-    for axis in grid[len(chosen) :].flat:
-        axis.set_axis_off()
-    for axes, index in zip(grid, chosen):
-        (image,), (landmarks,) = (part.cpu() for part in data.batch(slice(index, index + 1)))
-        name, known = _shorten(data.names[index]), errors[index][np.isfinite(errors[index])]
-        error = f"mean error {known.mean():.1f} px" if known.size else "not annotated"
-        titles = [f"{name}: ground truth", "prediction", f"overlay, {error}"]
-        titles = {1: [f"{name}\n{error}"], 2: [name, "prediction"], 3: titles}[columns]
-        for axis, title in zip(axes, titles):
-            _show_image(axis, image)
-            axis.set_title(title, parse_math=False)
-        if columns == 3:
-            _mark(axes[0], landmarks, "ground truth")
-            _mark(axes[1], predicted[index], "predicted")
-        _mark(axes[-1], landmarks, "ground truth")
-        _mark(axes[-1], predicted[index], "predicted")
-        _mark(axes[-1], second[index], "second reader")
-        for color, *pair in zip(COLORS, landmarks, predicted[index]):
-            axes[-1].plot(*np.transpose(pair), "-", color=color, linewidth=1)
-        if table["review"].iloc[index]:
-            title = f"{titles[:2][-1]}: TO BE REVIEWED"
-            axes[:2][-1].set_title(title, color=REVIEW_COLOR, weight="bold", parse_math=False)
-            for axis in axes:
-                axis.spines[:].set(color=REVIEW_COLOR, linewidth=4)
-    _add_legend(figure, grid.flat)
-    return figure
+def _case(
+    data: LandmarkImages,
+    predictions: Predictions,
+    flagged: np.ndarray,
+    second: np.ndarray | None,
+    index: int,
+) -> _Case:
+    """What is drawn of the image of this index."""
+    one = slice(index, index + 1)
+    (image,), (annotated,) = (part.cpu() for part in data.batch(one))
+    known = predictions.errors[index][np.isfinite(predictions.errors[index])]
+    return _Case(
+        name=_shorten(data.names[index]),
+        image=image,
+        annotated=annotated.numpy(),
+        predicted=data[one].to_256(predictions.predicted[one])[0],
+        second=np.full((4, 2), np.nan) if second is None else data[one].to_256(second[one])[0],
+        error=f"mean error {known.mean():.1f} px" if known.size else "not annotated",
+        is_flagged=bool(flagged[index]),
+    )
+
+
+def _draw_three_panels(axes: np.ndarray, case: _Case) -> None:
+    """The ground truth, the prediction, and both."""
+    left, middle, right = axes
+    for axis in axes:
+        _show_image(axis, case.image)
+    left.set_title(f"{case.name}: ground truth", parse_math=False)
+    middle.set_title("prediction")
+    right.set_title(f"overlay, {case.error}")
+    _mark(left, case.annotated, "ground truth")
+    _mark(middle, case.predicted, "predicted")
+    _mark_all(right, case)
+    if case.is_flagged:
+        _frame(axes, titled=middle)
+
+
+def _draw_two_panels(axes: np.ndarray, case: _Case) -> None:
+    """The image without and with the prediction."""
+    left, right = axes
+    for axis in axes:
+        _show_image(axis, case.image)
+    left.set_title(case.name, parse_math=False)
+    right.set_title("prediction")
+    _mark_all(right, case)
+    if case.is_flagged:
+        _frame(axes, titled=right)
+
+
+def _draw_one_panel(axis: Axes, case: _Case) -> None:
+    """The image with all that is known of it."""
+    _show_image(axis, case.image)
+    axis.set_title(f"{case.name}\n{case.error}", parse_math=False)
+    _mark_all(axis, case)
+    if case.is_flagged:
+        _frame([axis], titled=axis)
+
+
+def _mark_all(axis: Axes, case: _Case) -> None:
+    """Mark what was annotated and what was found, and join the two of each landmark by a line."""
+    _mark(axis, case.annotated, "ground truth")
+    _mark(axis, case.predicted, "predicted")
+    _mark(axis, case.second, "second reader")
+    for color, *pair in zip(COLORS, case.annotated, case.predicted):
+        axis.plot(*np.transpose(pair), "-", color=color, linewidth=1)
+
+
+def _frame(axes: Iterable[Axes], titled: Axes) -> None:
+    """Say in the title of one of the panels that the image is to be reviewed; frame all in red."""
+    title = f"{titled.get_title()}: TO BE REVIEWED"
+    titled.set_title(title, color=REVIEW_COLOR, weight="bold", parse_math=False)
+    for axis in axes:
+        axis.spines[:].set(color=REVIEW_COLOR, linewidth=4)
 
 
 def error_distribution(errors: np.ndarray, path: str) -> None:
     """Draw the histogram of all pixel errors and a box plot per landmark. errors: [N, 4] in px, NaN
     where they are not known."""
-    known, images = errors[np.isfinite(errors)], np.isfinite(errors).any(axis=1)
+    is_known = np.isfinite(errors)
+    known, figures = errors[is_known], error_figures(errors)
     figure = _new_figure(14, 5)
     left, right = figure.subplots(1, 2)
     left.hist(known, bins=40, color="0.6", edgecolor="white")
-    for value, name, style in ((known.mean(), "mean", "-"), (np.median(known), "median", "--")):
-        left.axvline(value, color="crimson", linestyle=style, label=f"{name} {value:.2f} px")
-    title = f"Pixel errors of {known.size} landmarks on {images.sum()} images"
+    for name, style in (("mean", "-"), ("median", "--")):
+        label = f"{name} {figures[name]:.2f} px"
+        left.axvline(figures[name], color="crimson", linestyle=style, label=label)
+    title = f"Pixel errors of {known.size} landmarks on {is_known.any(axis=1).sum()} images"
     left.set(title=title, xlabel="pixel error (px at 256×256)", ylabel="landmarks", xlim=(0, None))
     left.yaxis.get_major_locator().set_params(integer=True)
     left.legend()
@@ -157,7 +247,8 @@ def error_distribution(errors: np.ndarray, path: str) -> None:
     for i, values in enumerate(by_landmark):
         boxes["boxes"][i].set_facecolor(COLORS[i])
         if len(values):
-            labels[i] += f"\nmean {values.mean():.1f}\nmedian {np.median(values):.1f}"
+            figures = error_figures(values)
+            labels[i] += f"\nmean {figures['mean']:.1f}\nmedian {figures['median']:.1f}"
     right.set_xticks(range(1, 5), labels)
     right.set(title="Pixel error per landmark", ylabel="pixel error (px at 256×256)")
     right.set_ylim(0, None)
@@ -166,54 +257,71 @@ def error_distribution(errors: np.ndarray, path: str) -> None:
 
 
 def audit_picture(
-    table: pd.DataFrame, shares: tuple, data: LandmarkImages, worst: pd.Index, path: str
+    table: pd.DataFrame,
+    shares: tuple[np.ndarray, np.ndarray],
+    data: LandmarkImages,
+    worst: pd.Index,
+    path: str,
+    second: np.ndarray | None = None,
 ) -> None:
     """Draw the three measures of an audit_table with their limits, its plausible_shares along the
     rows, and the worst images, by their indices, nine at most, with the landmarks of one or both
-    readers."""
+    readers. second: those of the second reader [N, 4, 2], in px of the original images."""
     figure = _new_figure(18, 17)
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 3))
     count, plausible = table["plausible"].count(), table["plausible"].sum()
     figure.suptitle(f"Audit of {count} annotations: {plausible} plausible", fontsize=16)
-    *axes, last = top.subplots(1, 4)
-    labels = {
-        "angle": "angle between the diameters (°)",
-        "midpoint_distance": "distance of their midpoints / longer one (last bar: and more)",
-        "ratio": "shorter / longer one",
-    }
-    for axis, (measure, label) in zip(axes, labels.items()):
-        _audit_measure(axis, measure, table[measure].dropna())
-        axis.set(xlabel=label, ylabel="images")
-    bounds, heights = shares
-    last.stairs(100 * heights, bounds, fill=True, color="0.65")
-    last.set(title="Plausible annotations along the rows", xlabel="row", ylabel="%")
-    last.set(xlim=(0, bounds[-1]), ylim=(0, 100))
-
+    _draw_audit_measures(top.subplots(1, 4), table, shares)
     bottom.suptitle("The least plausible" if len(worst) else "None is implausible")
-    grid, second = bottom.subplots(3, 3).flat, _second_reader(data, table)
+    grid = bottom.subplots(3, 3).flat
     for axis in grid[len(worst) :]:
         axis.set_axis_off()
     for axis, index in zip(grid, worst):
-        (image,), (landmarks,) = (part.cpu() for part in data.batch(slice(index, index + 1)))
+        one = slice(index, index + 1)
+        (image,), (landmarks,) = (part.cpu() for part in data.batch(one))
         _show_image(axis, image)
         width, height = data.sizes[index]
         axis.set_aspect(height / width)  # as the original, of which these are the pixels
         _mark(axis, landmarks, "ground truth")
-        _mark(axis, second[index], "second reader")
-        angle, distance, ratio = table.loc[index, list(LIMITS)]
-        measures = f"{angle:.0f}°, midpoints {distance:.2f}, ratio {ratio:.2f}"
-        axis.set_title(f"{_shorten(data.names[index])}\n{measures}", parse_math=False)
+        if second is not None:
+            _mark(axis, data[one].to_256(second[one])[0], "second reader")
+        row = table.loc[index]
+        measures = f"{row['angle']:.0f}°, midpoints {row['midpoint_distance']:.2f}"
+        title = f"{_shorten(data.names[index])}\n{measures}, ratio {row['ratio']:.2f}"
+        axis.set_title(title, parse_math=False)
     _add_legend(bottom, grid)
     _save(figure, path)
 
 
-def _audit_measure(axis: Axes, measure: str, values: pd.Series) -> None:
+def _draw_audit_measures(
+    axes: np.ndarray, table: pd.DataFrame, shares: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """Draw how the three measures are distributed, and the plausible shares along the rows."""
+    angle, midpoint_distance, ratio, along_the_rows = axes
+    _draw_audit_measure(angle, table, "angle", MIN_ANGLE, end=90)
+    _draw_audit_measure(midpoint_distance, table, "midpoint_distance", MAX_MIDPOINT_DISTANCE, 1)
+    _draw_audit_measure(ratio, table, "ratio", MIN_RATIO, end=1)
+    angle.set(xlabel="angle between the diameters (°)", ylabel="images")
+    label = "distance of their midpoints / longer one (last bar: and more)"
+    midpoint_distance.set(xlabel=label, ylabel="images")
+    ratio.set(xlabel="shorter / longer one", ylabel="images")
+    bounds, heights = shares
+    along_the_rows.stairs(100 * heights, bounds, fill=True, color="0.65")
+    along_the_rows.set(title="Plausible annotations along the rows", xlabel="row", ylabel="%")
+    along_the_rows.set(xlim=(0, bounds[-1]), ylim=(0, 100))
+
+
+def _draw_audit_measure(
+    axis: Axes, table: pd.DataFrame, measure: str, limit: float, end: float
+) -> None:
     """Draw how a measure is distributed, and its limit."""
-    (side, limit), end = LIMITS[measure], 90 if measure == "angle" else 1
-    passed, shown = is_within(measure, values), values.clip(upper=end)
-    parts, edges = [shown[passed], shown[~passed]], np.linspace(0, end, 46)  # one is the limit
-    axis.hist(parts, edges, stacked=True, color=["0.65", REVIEW_COLOR], edgecolor="white")
+    is_known = table[measure].notna()
+    values, passed = table[measure][is_known], within_limits(table)[measure][is_known]
+    shown, edges = values.clip(upper=end), np.linspace(0, end, 46)  # one edge is the limit
+    colors = ["0.65", REVIEW_COLOR]
+    axis.hist([shown[passed], shown[~passed]], edges, stacked=True, color=colors, edgecolor="white")
     axis.axvline(limit, color="black", linestyle="--", label=f"limit {limit:g}")
+    side = "below" if measure == "midpoint_distance" else "above"
     axis.set(title=f"{passed.sum()} of {len(values)} {side} {limit:g}", xlim=(0, end))
     axis.yaxis.get_major_locator().set_params(integer=True)
     axis.legend()
@@ -237,13 +345,6 @@ def _show_image(axis: Axes, image: Tensor) -> None:
     """Show a float [3, H, W] image in [0, 1], whole, without ticks."""
     axis.imshow(image.permute(1, 2, 0).numpy())
     axis.set(xticks=[], yticks=[], xlim=(-0.5, IMAGE_SIZE - 0.5), ylim=(IMAGE_SIZE - 0.5, -0.5))
-
-
-def _second_reader(data: LandmarkImages, table: pd.DataFrame) -> np.ndarray:
-    """Return the second reader's landmarks [N, 4, 2] in px at 256×256, NaN where there are none."""
-    if "ofd_1_second_x" not in table:
-        return np.full((len(data), 4, 2), np.nan)
-    return data.to_256(landmark_values(table, "second_x", "second_y"))
 
 
 def _mark(axis: Axes, landmarks: Tensor | np.ndarray, kind: str) -> None:

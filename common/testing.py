@@ -1,18 +1,26 @@
 """What a tester does, from its arguments to its pictures."""
 
+from __future__ import annotations
+
+import hashlib
+import os
 import time
 from argparse import Namespace
-from typing import Callable
+from pathlib import Path
+from typing import Any, Callable
 
 import numpy as np
+import pandas as pd
 from torch import nn
 
-from common import evaluation, ground_truth, plots, summary
+from common import UserError, evaluation, ground_truth, plots, summary
+from common.biometry import is_plausible, reorder
 from common.devices import make_repeatable, select_device
 from common.files import check_outputs, write_table
-from common.images import load_images, read_second_reader
+from common.ground_truth import NAME_COLUMN
+from common.images import LandmarkImages, load_images, read_second_reader
 from common.models import count_parameters
-from common.weights import load_models
+from common.weights import load_weights
 
 
 def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
@@ -21,6 +29,45 @@ def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     check_outputs(args)
     device = select_device(args.device)
     make_repeatable(0)  # nothing here is random; but the GPU is to repeat itself
+    table = read_tested_rows(args)
+    models, sha256 = load_models(network_class, args, table[NAME_COLUMN])
+    data = load_images(table, args.image_folder_path)
+    second = None
+    if args.second_csv_path:
+        second = read_second_reader(args.second_csv_path, data)
+    models = [model.to(device) for model in models]
+    started = time.monotonic()
+    predictions = evaluation.predict(models, data.to(device), table, args.batch_size)
+    milliseconds = 1000 * (time.monotonic() - started) / len(data)
+    columns = summary.prediction_table(predictions, args.split, sha256, args.review_confidence)
+    text = summary.describe_test(predictions, args.split, args.review_confidence)
+    flagged = evaluation.needs_review(predictions, args.review_confidence)
+    if second is not None:
+        second, distances = match_second_reader(data, predictions, second)
+        columns = columns.join(summary.reader_columns(second, distances))
+        plausible = is_plausible(predictions.annotated)
+        groups = {"All images": np.ones(len(data), bool), "Plausible annotations": plausible}
+        by_reader = distances["predicted to second reader"]
+        text += f"\n\n{summary.describe_readers(distances, groups)}"
+        text += f"\n{summary.describe_review_by_reader(by_reader, flagged)}"
+    error_picture = "not drawn, as no landmark is annotated"
+    try:
+        write_table(columns, args.csv_save_path)
+        plots.predictions(data, predictions, flagged, args.pred_save_path, second)
+        if np.isfinite(predictions.errors).any():
+            plots.error_distribution(predictions.errors, args.error_save_path)
+            error_picture = args.error_save_path
+    finally:  # whatever happens to the files
+        print(f"Predicted in {milliseconds:.1f} ms per image\n")
+        print(text)
+    print(f"\nTable:       {args.csv_save_path}\nPredictions: {args.pred_save_path}")
+    print(f"Errors:      {error_picture}")
+
+
+def read_tested_rows(args: Namespace) -> pd.DataFrame:
+    """Read the ground truth and return the rows of the split that is to be tested, or all images
+    of the folder where there is no ground truth. Where nothing is annotated, args.split becomes
+    "all". Raises UserError for a file, row or folder that cannot be used."""
     if args.csv_path is None:
         table = ground_truth.list_images(args.image_folder_path)
     else:
@@ -31,40 +78,63 @@ def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     splits = {"all": table}
     if args.split != "all":
         splits = ground_truth.split_ground_truth(table, args.split_by, args.csv_path)
-    tested = splits[args.split]
     print(f"{summary.describe_splits(splits)}\n{summary.describe_annotations(splits)}".rstrip())
-    models, sha256 = load_models(network_class, args, tested[ground_truth.NAME_COLUMN])
+    return splits[args.split]
+
+
+def load_models(
+    network_class: Callable[[], nn.Module], args: Namespace, names: pd.Series
+) -> tuple[list[nn.Module], str]:
+    """Load a network for each file at args.model_path, to test it on the images of these names.
+
+    Returns the networks, on the CPU, and the SHA-256 of the files, joined by +. Raises UserError
+    for a file that cannot be used, that is given twice, or that refuse_checkpoint refuses.
+    """
+    models, hashes = [], []
+    for path in args.model_path:
+        model = network_class()
+        checkpoint = load_weights(model, path)
+        refuse_checkpoint(checkpoint, args, names, path)
+        for landmark in checkpoint.get("untrained_landmarks") or []:
+            print(f"{path}: {landmark} was not trained: what is found for it means nothing")
+        sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        if sha256 in hashes:
+            raise UserError(f"{path}: these weights are given twice")
+        models.append(model)
+        hashes.append(sha256)
     number = f", {len(models)} models" if len(models) > 1 else ""
     print(f"{type(models[0]).__name__}: {count_parameters(models[0]):,} parameters{number}")
-    data = load_images(tested, args.image_folder_path)
-    if args.second_csv_path:
-        second = read_second_reader(args.second_csv_path, data)
-    models = [model.to(device) for model in models]
-    started = time.monotonic()
-    prediction = evaluation.predict(models, data.to(device), args.batch_size)
-    milliseconds = 1000 * (time.monotonic() - started) / len(data)
-    predictions = evaluation.prediction_table(
-        tested, data, prediction, args.split, sha256, args.review_confidence
-    )
-    readers = ""
-    if args.second_csv_path:
-        found = prediction.landmarks.numpy().astype(float)
-        columns, distances = evaluation.compare_readers(data, second, found)
-        predictions = predictions.join(columns)
-        plausible = predictions["annotation_plausible"].fillna(False).to_numpy(bool)
-        groups = {"All images": np.ones(len(data), bool), "Plausible annotations": plausible}
-        flagged = predictions["review"].to_numpy()
-        readers = f"\n\n{summary.describe_readers(distances, groups, flagged)}"
-    errors = evaluation.errors_of(predictions)
-    error_picture = "not drawn, as no landmark is annotated"
-    try:
-        write_table(predictions, args.csv_save_path)
-        plots.predictions(data, predictions, args.pred_save_path)
-        if np.isfinite(errors).any():
-            plots.error_distribution(errors, args.error_save_path)
-            error_picture = args.error_save_path
-    finally:  # whatever happens to the files
-        print(f"Predicted in {milliseconds:.1f} ms per image\n")
-        print(summary.describe_test(predictions) + readers)
-    print(f"\nTable:       {args.csv_save_path}\nPredictions: {args.pred_save_path}")
-    print(f"Errors:      {error_picture}")
+    return models, "+".join(hashes)
+
+
+def refuse_checkpoint(
+    checkpoint: dict[str, Any], args: Namespace, names: pd.Series, path: str
+) -> None:
+    """Raise UserError for another hypothesis's checkpoint, and for one that was trained on any of
+    these images, unless args.split is train or all. A file of weights alone cannot tell."""
+    run_args, train_images = checkpoint.get("args"), checkpoint.get("train_images")
+    if isinstance(run_args, dict):  # else another package's
+        hypothesis = run_args.get("hypothesis", args.hypothesis)
+        if hypothesis != args.hypothesis:
+            raise UserError(f"{path}: is a checkpoint of Hypothesis {hypothesis}")
+    if isinstance(train_images, list) and args.split not in ("train", "all"):
+        trained_on = {os.path.normpath(str(name)) for name in train_images}
+        seen = names[names.map(os.path.normpath).isin(trained_on)]
+        if len(seen):
+            raise UserError(
+                f"{path}: was trained on {len(seen)} of the {len(names)} images of this split, "
+                f"{seen.iloc[0]} for one: another ground truth, or another --split_by. Test with "
+                "those of the training, or with --split all"
+            )
+
+
+def match_second_reader(
+    data: LandmarkImages, predictions: evaluation.Predictions, second: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Compare a second reader's landmarks, [N, 4, 2] in px of the original images, with those that
+    are annotated and predicted. Returns them in the order that matches the annotations, and the
+    distances of evaluation.compare_readers."""
+    annotated = data.landmarks.cpu().numpy().astype(float)
+    predicted = data.to_256(predictions.predicted).round()  # a heatmap's maximum is a whole px
+    order, distances = evaluation.compare_readers(annotated, data.to_256(second), predicted)
+    return reorder(second, order), distances

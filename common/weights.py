@@ -1,61 +1,17 @@
-"""A file of weights: how it is read, checked and put into a network, and when a test refuses it."""
+"""A file of weights: how it is read, checked and put into a network."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import zipfile
-from argparse import Namespace
-from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
-import pandas as pd
 import torch
 from torch import nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torchvision.models import ResNet, ResNet34_Weights, resnet34
 
 from common import UserError
-
-
-def load_models(
-    network_class: Callable[[], nn.Module], args: Namespace, names: pd.Series
-) -> tuple[list[nn.Module], str]:
-    """Load a network for each file at args.model_path, to test it on the images of these names.
-
-    Returns the networks, on the CPU, and the SHA-256 of the files, joined by +. Raises UserError
-    for a file that cannot be used or is given twice (and see _refuse).
-    """
-    models, hashes = [], []
-    for path in args.model_path:
-        models.append(network_class())
-        checkpoint = load_weights(models[-1], path)
-        _refuse(checkpoint, args, names, path)
-        for landmark in checkpoint.get("untrained_landmarks") or []:
-            print(f"{path}: {landmark} was not trained: what is found for it means nothing")
-        hashes.append(hashlib.sha256(Path(path).read_bytes()).hexdigest())
-        if hashes[-1] in hashes[:-1]:
-            raise UserError(f"{path}: these weights are given twice")
-    return models, "+".join(hashes)
-
-
-def _refuse(checkpoint: dict[str, Any], args: Namespace, names: pd.Series, path: str) -> None:
-    """Raise UserError for another hypothesis's checkpoint, and for one that was trained on any of
-    these images, unless args.split is train or all. A file of weights alone cannot tell."""
-    run_args, train_images = checkpoint.get("args"), checkpoint.get("train_images")
-    if isinstance(run_args, dict):  # else another package's
-        hypothesis = run_args.get("hypothesis", args.hypothesis)
-        if hypothesis != args.hypothesis:
-            raise UserError(f"{path}: is a checkpoint of Hypothesis {hypothesis}")
-    if isinstance(train_images, list) and args.split not in ("train", "all"):
-        trained_on = {os.path.normpath(str(name)) for name in train_images}
-        seen = names[names.map(os.path.normpath).isin(trained_on)]
-        if len(seen):
-            raise UserError(
-                f"{path}: was trained on {len(seen)} of the {len(names)} images of this split, "
-                f"{seen.iloc[0]} for one: another ground truth, or another --split_by. Test with "
-                "those of the training, or with --split all"
-            )
 
 
 def load_weights(model: nn.Module, path: str) -> dict[str, Any]:

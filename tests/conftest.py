@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from common import images, plots, sample_data
-from common.evaluation import Prediction, prediction_table
+from common.evaluation import Predictions
 from common.ground_truth import COLUMNS
 from common.images import LandmarkImages
 from common.models import ResNetUNet, UNet
@@ -91,34 +91,23 @@ def some_images(count, seed):
 
 
 @pytest.fixture
-def table():
-    """The prediction_table of two images of 512×768 px (half and a third of that are 256). In the
-    first, OFD is 120 px long and found 30 px shorter, BPD 90 px long and found with its ends
-    exchanged. In the second, which is no pair of axes, nothing is off."""
-    true = [
-        [[256, 240], [256, 360], [211, 300], [301, 300]],
-        [[100, 300], [100, 420], [100, 450], [100, 600]],
-    ]
-    found = np.array([[[256, 255], [256, 345], [301, 300], [211, 300]], true[1]])
-    sizes = np.array([[512.0, 768.0]] * 2)
-    to_256 = torch.tensor(256 / sizes[:, None, :])
-    data = LandmarkImages(
-        ["0.png", "1.png"],
-        torch.zeros(2, 1, 256, 256, dtype=torch.uint8),
-        (torch.tensor(true) * to_256).float(),
-        sizes,
-    )
-    return prediction_table(
-        table_of(*true, names=data.names).assign(px_to_mm_rate=[0.2, np.nan]),
-        data,
-        Prediction(
-            (torch.tensor(found) * to_256).float(),
-            torch.tensor([[0.9, 0.8, 0.01, 1.0], [1.0, 1.0, 1.0, 1.0]]),
-            torch.tensor([[0.0, 3.0, 20.0, 1.0], [0.0, 0.0, 20.5, 0.0]]),
-        ),
-        split="val",
-        model_sha256="abc",
-        review_confidence=0.7,
+def predictions():
+    """What was found in two images of 512×768 px (half and a third of that are 256).
+
+    In the first, OFD is 120 px long and found 30 px shorter, and BPD is 90 px long and found with
+    its ends exchanged. In the second, which is no pair of axes, nothing is off.
+    """
+    first = [[256, 240], [256, 360], [211, 300], [301, 300]]
+    second = [[100, 300], [100, 420], [100, 450], [100, 600]]
+    found = [[256, 255], [256, 345], [301, 300], [211, 300]]
+    return Predictions(
+        names=np.array(["0.png", "1.png"]),
+        annotated=np.array([first, second], float),
+        predicted=np.array([found, second], float),
+        errors=np.array([[15 / 3, 15 / 3, 90 / 2, 90 / 2], [0, 0, 0, 0]]),
+        confidences=np.array([[0.9, 0.8, 0.01, 1.0], [1.0, 1.0, 1.0, 1.0]]),
+        spreads=np.array([[0.0, 3.0, 20.0, 1.0], [0.0, 0.0, 20.5, 0.0]]),
+        rate=np.array([0.2, np.nan]),
     )
 
 

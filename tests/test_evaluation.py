@@ -1,18 +1,20 @@
+"""From models and images to the arrays of a test, and the rules of the review flag."""
+
 import numpy as np
 import pytest
 import torch
 
 from common import UserError
+from common.biometry import is_plausible
 from common.evaluation import (
-    Prediction,
-    band_counts,
-    errors_of,
+    Predictions,
+    choose_review_confidence,
+    count_excellent,
+    needs_review,
     pixel_errors,
     predict,
-    prediction_table,
     review_rules,
 )
-from common.ground_truth import LANDMARKS
 from common.images import LandmarkImages
 from tests.conftest import ellipse, table_of
 
@@ -21,12 +23,6 @@ def test_pixel_error_is_the_euclidean_distance():
     true = torch.tensor([[[0.0, 0.0], [10.0, 10.0], [5.0, 5.0], [1.0, 2.0]]])
     predicted = torch.tensor([[[3.0, 4.0], [10.0, 10.0], [0.0, 17.0], [2.0, 2.0]]])
     assert pixel_errors(predicted, true).tolist() == [[5, 0, 13, 1]]
-
-
-def test_bands_are_closed_above():
-    errors = np.array([0, 10, 10.01, 20, 20.01, 50, 50.01, 300])
-    assert band_counts(errors).tolist() == [2, 2, 2, 2]
-    assert band_counts(np.array([1.0])).tolist() == [1, 0, 0, 0]
 
 
 class Brightest(torch.nn.Module):
@@ -51,12 +47,41 @@ def dots():
     return LandmarkImages(list("abcde"), images, torch.zeros(5, 4, 2), np.full((5, 2), 256.0))
 
 
-def test_predictions_come_in_the_order_of_the_images(dots):
-    landmarks, confidences, spreads = predict([Brightest()], dots, batch_size=2)
-    assert landmarks[:, 0].tolist() == [[1, 0], [8, 10], [15, 20], [22, 30], [29, 40]]
-    assert confidences.shape == (5, 4)
-    assert confidences[:, 3].tolist() == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert spreads.isnan().all()  # a single model cannot disagree with itself
+@pytest.fixture
+def rows(dots):
+    """The ground truth of the dots: each landmark of each image is at (0, 0)."""
+    return table_of(*np.zeros((5, 4, 2)), names=dots.names)
+
+
+def test_predictions_come_in_the_order_of_the_images(dots, rows):
+    found = predict([Brightest()], dots, rows, batch_size=2)
+    assert found.names.tolist() == list("abcde")
+    assert found.predicted[:, 0].tolist() == [[1, 0], [8, 10], [15, 20], [22, 30], [29, 40]]
+    assert found.confidences.shape == (5, 4)
+    assert found.confidences[:, 3].tolist() == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert np.isnan(found.spreads).all()  # a single model cannot disagree with itself
+
+
+def test_predictions_are_in_px_of_the_original_and_errors_in_px_at_256(dots, rows):
+    """The third dot, at (15, 20), of an image of 512×768 px; its landmark is at (24, 24)."""
+    dots.sizes[:] = [512, 768]
+    rows.iloc[:, 1:] = 24.0
+    dots.landmarks = torch.tensor([12.0, 8.0]).expand(5, 4, 2)
+    found = predict([Brightest()], dots, rows.assign(px_to_mm_rate=0.5), batch_size=8)[2:3]
+    assert found.predicted[0].tolist() == [[30, 60]] * 4
+    assert found.annotated[0].tolist() == [[24, 24]] * 4
+    assert found.errors[0] == pytest.approx([np.hypot(3, 12)] * 4)
+    assert found.errors_px()[0] == pytest.approx([np.hypot(6, 36)] * 4)
+    assert found.errors_mm()[0] == pytest.approx([np.hypot(6, 36) / 2] * 4)
+
+
+def test_what_is_found_in_some_images_is_that_of_these_images(predictions):
+    one = predictions[np.array([False, True])]
+    assert len(one) == 1
+    assert one.names.tolist() == ["1.png"]
+    assert one.annotated.tolist() == one.predicted.tolist() == predictions.annotated[1:].tolist()
+    assert one.spreads.tolist() == [[0, 0, 20.5, 0]]
+    assert predictions[:1].rate.tolist() == [0.2]
 
 
 class Always(torch.nn.Module):
@@ -73,86 +98,98 @@ class Always(torch.nn.Module):
         return heatmaps
 
 
-def test_an_ensemble_averages_heatmaps_and_not_landmarks(dots):
+def test_an_ensemble_averages_heatmaps_and_not_landmarks(dots, rows):
     """Two of three see a low peak at (30, 40), which wins over each one's own."""
     models = [
         Always((30, 40, 0.6), (33, 44, 0.9)),  # 5 px from it
         Always((30, 40, 0.6), (30, 100, 0.9)),  # 60 px
         Always((0, 0, 0.3)),  # 50 px
     ]
-    landmarks, confidences, spreads = predict(models, dots, batch_size=2)
-    assert (landmarks == torch.tensor([30.0, 40.0])).all()
-    assert confidences.flatten().tolist() == pytest.approx([0.4] * 20)  # (0.6 + 0.6 + 0) / 3
-    assert spreads.tolist() == [[60.0] * 4] * 5
-    assert predict(models[:1], dots, batch_size=2).landmarks[0, 0].tolist() == [33, 44]
+    found = predict(models, dots, rows, batch_size=2)
+    assert (found.predicted == [30, 40]).all()
+    assert found.confidences == pytest.approx(np.full((5, 4), 0.4))  # (0.6 + 0.6 + 0) / 3
+    assert found.spreads.tolist() == [[60.0] * 4] * 5
+    assert predict(models[:1], dots, rows, batch_size=2).predicted[0, 0].tolist() == [33, 44]
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
-def test_heatmaps_that_are_not_finite_are_refused(dots, value):
+def test_heatmaps_that_are_not_finite_are_refused(dots, rows, value):
     dots.images[[2, 3]] = dots.images[0].clone()
     with pytest.raises(UserError, match=r"^c: .*not finite.* for 2 of 4 images"):
-        predict([Brightest(value), Always()], dots[1:], batch_size=2)
+        predict([Brightest(value), Always()], dots[1:], rows[1:], batch_size=2)
 
 
-def test_prediction_table(table):
-    per_landmark = ["x", "y", "pred_x", "pred_y", "error_px256", "error_px", "confidence"]
-    per_landmark += ["spread_px256", "error_mm"]
-    assert table.columns.tolist() == [
-        *("image_name", "split", "annotation_plausible", "prediction_plausible", "review"),
-        *("review_confidence", "model_sha256"),
-        *(f"{name}_{what}" for name in LANDMARKS for what in per_landmark),
-        *("ofd_px", "ofd_pred_px", "ofd_mm", "ofd_pred_mm"),
-        *("bpd_px", "bpd_pred_px", "bpd_mm", "bpd_pred_mm"),
-    ]
-    first, second = table.to_dict("records")
-    for column, expected in {
-        "image_name": "0.png",
-        "split": "val",
-        "annotation_plausible": True,
-        "review": True,
-        "review_confidence": 0.7,
-        "model_sha256": "abc",
-        "ofd_1_y": 240,
-        "ofd_1_pred_y": 255,
-        "ofd_1_error_px": 15,
-        "ofd_1_error_px256": 5,  # a third: along the height, of 768 px
-        "bpd_1_error_px": 90,
-        "bpd_1_error_px256": 45,  # half: along the width, of 512 px
-        "bpd_1_confidence": 0.01,
-        "bpd_1_spread_px256": 20,
-        "bpd_1_error_mm": 18,
-        "ofd_px": 120,
-        "ofd_pred_px": 90,
-        "ofd_mm": 24,
-        "bpd_px": 90,
-        "bpd_pred_px": 90,
-        "bpd_pred_mm": 18,
-    }.items():
-        expected = expected if isinstance(expected, (str, bool)) else pytest.approx(expected)
-        assert first[column] == expected, column
-    assert (second["annotation_plausible"], second["prediction_plausible"]) == (False, False)
-    assert {name: rows.tolist() for name, rows in review_rules(table).items()} == {
+def test_landmarks_within_10_px_are_counted_and_those_that_are_nan_are_not():
+    """Peaks at (30, 40); the landmarks lie 9.9, 10 and 10.1 px from it, and one is not known."""
+    heatmaps = Always((30, 40, 1.0))(torch.zeros(1))
+    landmarks = torch.tensor([[[39.9, 40.0], [36.0, 48.0], [30.0, 50.1], [torch.nan] * 2]])
+    assert count_excellent(heatmaps, landmarks).item() == 2
+
+
+def test_lengths_err_by_what_they_are_longer(predictions):
+    assert predictions.length_errors().tolist() == [[-30, 0], [0, 0]]
+
+
+def test_each_rule_flags_its_images(predictions):
+    assert {name: rows.tolist() for name, rows in review_rules(predictions, 0.7).items()} == {
         "implausible prediction": [False, True],
         "spread above 20 px": [False, True],
         "confidence below 0.7": [True, False],
     }
-    assert second["review"]
-    assert np.isnan(second["ofd_mm"])
-    assert errors_of(table) == pytest.approx(np.array([[5, 5, 45, 45], [0, 0, 0, 0]]))
+    assert needs_review(predictions, 0.7).tolist() == [True, True]
+    assert needs_review(predictions, 0.01).tolist() == [False, True]
+
+
+def test_a_single_model_has_no_rule_about_its_spread(predictions):
+    predictions.spreads[:] = np.nan
+    assert list(review_rules(predictions, 0.5)) == [
+        "implausible prediction",
+        "confidence below 0.5",
+    ]
 
 
 @pytest.mark.parametrize(
     ("value", "flagged"), [(0.5, False), (0.4999999, True), (0.0, True), (float("nan"), True)]
 )
 def test_what_is_not_known_to_be_good_is_flagged(value, flagged):
-    landmarks = torch.tensor(ellipse(), dtype=torch.float32)[None]
-    table = prediction_table(
-        table_of(range(8)),
-        LandmarkImages(["a"], torch.zeros(1), landmarks, np.full((1, 2), 256.0)),
-        Prediction(landmarks, torch.tensor([[1, 1, value, 1]]), torch.full((1, 4), torch.nan)),
-        split="test",
-        model_sha256="abc",
-        review_confidence=0.5,
+    found = heads(1)
+    found.confidences[0, 2] = value
+    assert needs_review(found, 0.5).tolist() == [flagged]
+
+
+def heads(count):
+    """Predictions of this many heads, all of them right and sure."""
+    return Predictions(
+        names=np.array([f"{i}.png" for i in range(count)]),
+        annotated=np.array([ellipse()] * count),
+        predicted=np.array([ellipse()] * count),
+        errors=np.ones((count, 4)),
+        confidences=np.ones((count, 4)),
+        spreads=np.full((count, 4), np.nan),
+        rate=np.full(count, np.nan),
     )
-    assert table["review"].tolist() == [flagged]
-    assert not [name for name in table if name.endswith("_mm")]  # no rate, no mm
+
+
+def test_the_limit_of_the_review_flag_by_hand():
+    """Of five images with one wrong landmark each, 80 % are four: those below 0.4."""
+    found = heads(5)
+    found.errors[:, 2] = 21
+    found.confidences[:, 2] = [0.1, 0.2, 0.3, 0.36, 0.9]
+    assert choose_review_confidence(found) == 0.4
+    found.predicted[4] = ellipse(angle=20)  # the whole flag finds it, so three others are enough
+    assert choose_review_confidence(found) == 0.35
+
+
+def test_there_is_no_limit_where_nothing_is_more_than_20_px_off():
+    found = heads(5)
+    found.errors[:, 2] = 20
+    assert choose_review_confidence(found) is None
+
+
+def test_images_without_a_plausible_annotation_do_not_decide_the_limit():
+    found = heads(3)
+    found.errors[:, 0] = 21
+    found.confidences[:, 0] = [0.1, 0.1, 0.9]
+    found.annotated[2] = ellipse(angle=20)
+    assert is_plausible(found.annotated).tolist() == [True, True, False]
+    assert choose_review_confidence(found) == 0.15

@@ -11,12 +11,10 @@ import pytest
 import torch
 
 from common.augmentation import augment
-from common.evaluation import choose_review_confidence, errors_of, review_rules
 from common.ground_truth import LANDMARKS, landmark_values
 from common.heatmaps import gaussian_heatmaps
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 from common.models import ResNetUNet
-from common.summary import describe_biometry, describe_errors, describe_review, describe_test
 from tests.conftest import HYPOTHESES, ROOT, script
 
 SOME = torch.tensor([[[20.0, 30.0]] * 4, [[40.0, 10.0]] * 4])
@@ -90,7 +88,7 @@ def test_a_half_annotated_table_from_end_to_end(data, small_images, capsys):
     assert len(checkpoint["train_images"]) == 3
     assert np.isfinite(checkpoint["train_losses"] + checkpoint["val_losses"]).all()
     printed = capsys.readouterr().out
-    assert "\nAudit: 3 of 3 annotations plausible, 0 of 0 in test" in printed
+    assert "\n3 of 3 annotations are plausible, 0 of 0 in test.\n" in printed
     assert "1 images without a landmark stay out of training and validation\n" in printed
     arguments = ["--csv_path", "theirs.csv", "--second_csv_path", "theirs.csv"]
     table = run_tester(*arguments, "--model_path", "model_checkpoint.pth")
@@ -157,39 +155,6 @@ def test_a_folder_is_predicted_without_annotations(csv, data, weights, small_ima
     assert not Path("hypothesis_3_error_distribution.png").exists()
     assert cv2.imread("p.png").shape[:2] == (6 * 510, 960)  # image and prediction
     assert not re.search("nan|Pixel error", printed)
-
-
-def test_errors_of_a_half_annotated_table_are_those_of_its_annotated_half(table):
-    half = table.copy()
-    of_bpd = [name for name in table if re.match(r"bpd_(\d_(x|y|error.*)|px|mm)$", name)]
-    half[of_bpd] = np.nan
-    half["annotation_plausible"] = pd.array([pd.NA, pd.NA], dtype="boolean")
-    ofd = errors_of(table)[:, :2]
-    lines = describe_errors(errors_of(half)).splitlines()
-    assert lines[0].startswith("Pixel error of 4 landmarks on 2 images")
-    assert re.findall(r"[\d.]+", lines[1]) == [f"{ofd.mean():.2f}", f"{ofd.std():.2f}"]
-    assert not any("BPD" in line for line in lines)
-    ours, whole = (describe_biometry(t).splitlines() for t in (half, table))
-    assert [line for line in ours if "Landmark" not in line] == [
-        line for line in whole if "BPD" not in line and "Landmark" not in line
-    ]
-    assert "more than" not in describe_review(half)  # the wrong landmarks were those of BPD
-    assert "The 0 of 2 images with a plausible annotation: none" in describe_test(half)
-
-
-def test_the_limit_of_the_review_flag_by_hand(table):
-    """Of five images with one wrong landmark each, 80 % are four: those below 0.4."""
-    five = pd.concat([table[:1]] * 5, ignore_index=True).assign(prediction_plausible=True)
-    for name in LANDMARKS:
-        five[f"{name}_spread_px256"], five[f"{name}_confidence"] = 0.0, 1.0
-        five[f"{name}_error_px256"] = 1.0
-    five["bpd_1_error_px256"], five["bpd_1_confidence"] = 21.0, [0.1, 0.2, 0.3, 0.36, 0.9]
-    assert choose_review_confidence(five) == 0.4
-    found = review_rules(five.assign(review_confidence=0.4))["confidence below 0.4"]
-    assert found.tolist() == [True] * 4 + [False]
-    five.loc[4, "prediction_plausible"] = False  # the whole flag finds it, so three are enough
-    assert choose_review_confidence(five) == 0.35
-    assert choose_review_confidence(five.assign(bpd_1_error_px256=20.0)) is None
 
 
 def test_a_tester_names_the_limit_for_validation_images(data, weights, small_images, capsys):

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 
 from common import plots
 from common.audit import audit_table
-from common.evaluation import Prediction, compare_readers, prediction_table
-from common.ground_truth import LANDMARKS
+from common.evaluation import Predictions
 from common.images import LandmarkImages
 from tests.conftest import ellipse, table_of
 
@@ -53,16 +52,26 @@ def places(axis, kind):
     return np.array([line.get_xydata()[0] for line in axis.lines if kind in line.get_label()])
 
 
-def test_predictions(data, ground_truth, figures, tmp_path):
-    predicted = data.landmarks + torch.tensor([3.0, 4.0])
-    confidences = torch.tensor([[1.0] * 4, [1, 1, 0.1, 1]])
-    prediction = Prediction(predicted, confidences, torch.full((2, 4), torch.nan))
-    table = prediction_table(
-        ground_truth, data, prediction, split="test", model_sha256="", review_confidence=0.7
+@pytest.fixture
+def found(data):
+    """Each landmark is found 3 px to the right and 4 px below, at 256×256."""
+    annotated = data.landmarks.numpy() * np.array([2.0, 3.0])
+    return Predictions(
+        names=np.array(NAMES),
+        annotated=annotated,
+        predicted=annotated + np.array([2 * 3, 3 * 4]),
+        errors=np.full((2, 4), 5.0),
+        confidences=np.ones((2, 4)),
+        spreads=np.full((2, 4), np.nan),
+        rate=np.full(2, np.nan),
     )
-    table.loc[1, [f"{name}_error_px256" for name in LANDMARKS]] = np.nan
+
+
+def test_predictions(data, found, figures, tmp_path):
+    predicted = data.landmarks + torch.tensor([3.0, 4.0])
+    found.errors[1] = np.nan
     for name in ("a.png", "a.pdf"):
-        plots.predictions(data, table, str(tmp_path / name))
+        plots.predictions(data, found, np.array([False, True]), str(tmp_path / name))
     axes = figures[0].axes
     assert [axis.get_title() for axis in axes] == [
         *(f"{SHOWN[0]}: ground truth", "prediction", "overlay, mean error 5.0 px"),
@@ -76,37 +85,40 @@ def test_predictions(data, ground_truth, figures, tmp_path):
     marked = [line for line in axes[1].lines if "predicted" in line.get_label()]
     assert [line.get_label()[:5] for line in marked] == ["OFD-1", "OFD-2", "BPD-1", "BPD-2"]
     assert len({line.get_marker() for line in marked}) == 4
-    true, found = data.landmarks[0].numpy(), predicted[0].numpy()
+    true, seen = data.landmarks[0].numpy(), predicted[0].numpy()
     for axis, kind, expected in (
         (axes[0], "ground truth", true),
-        (axes[1], "predicted", found),
+        (axes[1], "predicted", seen),
         (axes[2], "ground truth", true),
-        (axes[2], "predicted", found),
+        (axes[2], "predicted", seen),
     ):
         assert places(axis, kind) == pytest.approx(expected, abs=1e-3)
-    second = ground_truth.iloc[:, 1:].to_numpy().reshape(2, 4, 2) + np.array([2 * 7, 3 * 9])
+
+
+def test_a_second_reader_is_marked_where_there_is_one(data, found, figures, tmp_path):
+    second = found.annotated + np.array([2 * 7, 3 * 9])
     second[1] = np.nan
-    columns, distances = compare_readers(data, second, predicted.numpy().astype(float))
-    assert distances["predicted to second reader"][0] == pytest.approx(np.hypot(4, 5), abs=1e-3)
-    plots.predictions(data, table.join(columns), str(tmp_path / "a.png"))
-    first, *_, last = figures[-1].axes[2::3]
-    assert places(first, "second reader") == pytest.approx(true + np.array([7, 9]), abs=1e-3)
+    plots.predictions(data, found, np.array([False, True]), str(tmp_path / "a.png"), second)
+    first, last = figures[-1].axes[2::3]
+    expected = data.landmarks[0].numpy() + np.array([7, 9])
+    assert places(first, "second reader") == pytest.approx(expected, abs=1e-3)
     assert len(places(last, "second reader")) == 0
 
 
-def test_a_pdf_shows_every_image(data, ground_truth, figures, tmp_path):
+def test_a_pdf_shows_every_image(data, found, figures, tmp_path):
     """Eight images are two pages, of six and of two."""
     repeated = (data.images.repeat(4, 1, 1, 1), data.landmarks.repeat(4, 1, 1))
     four_times = LandmarkImages(list("01234567"), *repeated, data.sizes.repeat(4, axis=0))
-    prediction = Prediction(four_times.landmarks, torch.ones(8, 4), torch.ones(8, 4))
-    table = pd.concat([ground_truth] * 4, ignore_index=True)
-    table = prediction_table(table, four_times, prediction, "test", "", review_confidence=0.7)
-    plots.predictions(four_times, table, str(tmp_path / "a.PDF"))
+    found = found[np.array([0, 1] * 4)]
+    plots.predictions(four_times, found, np.zeros(8, bool), str(tmp_path / "a.PDF"))
     shown = [[axis.get_title() for axis in figure.axes] for figure in figures]
-    titles = [f"{i}\nmean error 0.0 px" for i in range(8)]
+    titles = [f"{i}\nmean error 5.0 px" for i in range(8)]
     assert shown == [titles[:6], [*titles[6:], "", "", "", ""]]
-    for kind in ("ground truth", "predicted"):
-        assert places(figures[1].axes[1], kind) == pytest.approx(four_times.landmarks[7].numpy())
+    true = four_times.landmarks[7].numpy()
+    assert places(figures[1].axes[1], "ground truth") == pytest.approx(true)
+    assert places(figures[1].axes[1], "predicted") == pytest.approx(
+        true + np.array([3, 4]), abs=1e-3
+    )
     pdf = (tmp_path / "a.PDF").read_bytes()
     assert len(re.findall(rb"/Type /Page\b", pdf)) == 2
 

@@ -18,7 +18,7 @@ import torch
 from common import audit, evaluation, sample_data
 from common.augmentation import augment
 from common.biometry import normalised_errors
-from common.evaluation import Prediction
+from common.evaluation import Predictions
 from common.ground_truth import landmark_values, read_ground_truth, split_ground_truth
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 from common.models import ResNetUNet, UNet
@@ -57,7 +57,7 @@ def test_train_and_test(number, data_arguments, tmp_path, capsys, monkeypatch, s
     printed = capsys.readouterr().out
     for expected in (
         "Loaded 6 images\nTrain: 4 | Val: 1 | Test: 1\n",
-        "Audit: 6 of 6 annotations plausible, 1 of 1 in test; ",
+        "6 of 6 annotations are plausible, 1 of 1 in test.\n",
         f"{hypothesis.parameters} parameters",
         "Epoch 1/1 | train loss ",
         " | best so far\n",
@@ -325,11 +325,13 @@ def test_each_tester_has_its_own_limit(
     """Of predictions that are right, with a confidence just below and just above the limit."""
     limit = HYPOTHESES[number].review_confidence
 
-    def predict(models, data, batch_size):
-        found = data.landmarks.cpu()
-        confidences = torch.full(found.shape[:2], limit + 0.01)
+    def predict(models, data, table, batch_size):
+        landmarks = landmark_values(table, "x", "y")
+        confidences = np.full((6, 4), limit + 0.01)
         confidences[2:4] = limit - 0.01
-        return Prediction(found, confidences, torch.full(found.shape[:2], torch.nan))
+        names, unknown = np.array(data.names), np.full((6, 4), np.nan)
+        right = np.zeros((6, 4))
+        return Predictions(names, landmarks, landmarks, right, confidences, unknown, unknown[:, 0])
 
     monkeypatch.setattr(evaluation, "predict", predict)
     printed, table = run_tester(number, *data_arguments, "--split", "all")
@@ -376,10 +378,8 @@ def test_split_by_subject(handed_to_fit, samples, run_tester, capsys, small_imag
     arguments += ["--split_by", "subject"]
     seen = handed_to_fit(1, *arguments)
     assert seen["args"].split_by == "subject"
-    assert (
-        "subjects of training (by SubjectID) in 0 of 2 val and 0 of 2 test"
-        in capsys.readouterr().out
-    )
+    sentence = "0 of 2 validation and 0 of 2 test images show a subject of training."
+    assert sentence in capsys.readouterr().out
     _, tested = run_tester(3, *arguments)
     of = dict(zip(table["image_name"], subjects))
     names = (seen["train_set"].names, seen["val_set"].names, tested["image_name"])

@@ -1,5 +1,9 @@
+"""Numbers as texts and as a table: what a tester prints, and its CSV."""
+
+import re
+
 import numpy as np
-import pandas as pd
+import pytest
 
 from common.ground_truth import LANDMARKS
 from common.summary import (
@@ -8,8 +12,11 @@ from common.summary import (
     describe_errors,
     describe_readers,
     describe_review,
+    describe_review_by_reader,
     describe_splits,
     describe_test,
+    prediction_table,
+    reader_columns,
 )
 from tests.conftest import ellipse, table_of
 
@@ -18,7 +25,7 @@ def words(text):
     return " ".join(text.split())
 
 
-def test_splits_and_annotations_are_described_in_a_line_each():
+def test_splits_and_annotations_are_described_in_a_sentence_each():
     names = ["001_HC.png", "002_HC.png", "001_2HC.png", "003_HC.png", "002_3HC.png", "004_HC.png"]
     rows = [ellipse(), ellipse(80, 100), ellipse(angle=20), ellipse(), ellipse(short=20)]
     rows.append(ellipse(80, 80, turn=0))  # neither is shorter
@@ -29,13 +36,11 @@ def test_splits_and_annotations_are_described_in_a_line_each():
         "Train: 2 | Val: 2 | Test: 2",
     ]
     assert describe_annotations(splits) == (
-        "Audit: 4 of 6 annotations plausible, 1 of 2 in test; OFD shorter than BPD in 1; "
-        "subjects of training (by image_name) in 1 of 2 val and 1 of 2 test images"
+        "4 of 6 annotations are plausible, 1 of 2 in test.\n"
+        "1 of 2 validation and 1 of 2 test images show a subject of training."
     )
     assert describe_splits({"all": table}) == "Loaded 6 images"
-    assert describe_annotations({"all": table}) == (
-        "Audit: 4 of 6 annotations plausible; OFD shorter than BPD in 1"
-    )
+    assert describe_annotations({"all": table}) == "4 of 6 annotations are plausible."
 
 
 def test_summary_of_known_errors():
@@ -60,9 +65,13 @@ def test_summary_of_known_errors():
         assert expected in text
 
 
-def test_biometry_of_known_diameters(table):
+def repeated(predictions, *indices):
+    return predictions[np.array(indices)]
+
+
+def test_biometry_of_known_diameters(predictions):
     """OFD errs by −30, 0 and 0 px: a bias of −10, a sample standard deviation of √300."""
-    three = pd.concat([table, table[1:]])  # of which the first has a scale, 0.2 mm per px
+    three = repeated(predictions, 0, 1, 1)  # of which the first has a scale, 0.2 mm per px
     spread = 1.96 * 300**0.5
     text = words(describe_biometry(three))
     for expected in (
@@ -74,20 +83,41 @@ def test_biometry_of_known_diameters(table):
         "Landmark error, mm 10.50 ± 7.50 10.50 50.0% of 4 within 5 mm",
         "OFD normalised mean error 0.0417 ± 0.0589 0.0000",  # 15 / 120, 0 and 0
         "BPD normalised mean error 0.0000 ± 0.0000 0.0000",  # exchanged ends are no error
+        "Agreement (predicted less annotated) bias (95 % limits) "
         f"OFD bias, px -10.00 ({-10 - spread:.2f} to {-10 + spread:.2f})",
         "BPD bias, px 0.00 (0.00 to 0.00)",
     ):
         assert expected in text
-    assert "bias, mm" not in text  # one image with a scale has no standard deviation
-    exact = words(describe_biometry(table.assign(ofd_mm=20.0, ofd_pred_mm=25.0)))
-    assert "OFD absolute error, mm 5.00 ± 0.00 5.00 100.0% of 2 within 5 mm" in exact
-    assert " mm" not in describe_biometry(table[1:])
-    assert " mm" not in describe_biometry(three.loc[:, ~three.columns.str.endswith("_mm")])
 
 
-def test_review_of_known_errors(table):
-    table["annotation_plausible"] = pd.array([True, pd.NA])  # as where a landmark is missing
-    lines = describe_review(table).splitlines()
+def test_one_length_has_no_limits_of_agreement(predictions):
+    assert "bias, mm" not in describe_biometry(predictions)  # one of the two has a scale
+    assert "bias, px" in describe_biometry(predictions)
+    assert "Agreement" not in describe_biometry(predictions[:1])
+
+
+def test_exactly_5_mm_are_within_5_mm(predictions):
+    predictions.rate[:] = 1 / 6  # OFD errs by 30 px
+    text = words(describe_biometry(predictions))
+    assert "OFD absolute error, mm 2.50 ± 2.50 2.50 100.0% of 2 within 5 mm" in text
+
+
+def test_without_a_scale_there_are_no_mm(predictions):
+    assert " mm" not in describe_biometry(predictions[1:])
+
+
+def test_lengths_that_are_not_annotated_are_left_out(predictions):
+    predictions.annotated[:, 2:] = np.nan
+    text = describe_biometry(predictions)
+    assert "OFD" in text
+    assert "BPD" not in text
+    predictions.annotated[:] = np.nan
+    assert describe_biometry(predictions) == "Biometry: no diameter is annotated"
+
+
+def test_review_of_known_errors(predictions):
+    """The first image is a plausible head with two landmarks 45 px off."""
+    lines = describe_review(predictions, "val", review_confidence=0.7).splitlines()
     assert [" ".join(line.split()) for line in lines] == [
         "Review: 2 of 2 images flagged",
         "implausible prediction 1 images, with 0 of the 2 landmarks more than 20 px off",
@@ -98,49 +128,146 @@ def test_review_of_known_errors(table):
         "Lowest --review_confidence that finds 80% of the 2 landmarks so far off on",
         "the 1 images with a plausible annotation: 0.05",
     ]
-    table[[f"{name}_error_px256" for name in LANDMARKS]] = 20.0
-    assert "off" not in describe_review(table)  # 20 px is not more than 20 px
-    table[[f"{name}_spread_px256" for name in LANDMARKS]] = np.nan
-    assert "spread" not in describe_review(table)  # a single model has none
-    table["review"] = False
-    assert "first" not in describe_review(table)
 
 
-def test_the_images_to_review_come_in_the_order_of_need(table):
-    many = pd.concat([table[:1]] * 30, ignore_index=True)
-    many["image_name"] = [f"{i}.png" for i in range(30)]
-    many["ofd_2_confidence"] = [0.2 if i == 7 else 0.3 for i in range(30)]
-    many["bpd_1_confidence"] = [0.1 if i == 29 else 0.3 for i in range(30)]
-    many["review"] = many.index > 0
-    text = words(describe_review(many))
+def test_only_validation_images_choose_a_limit(predictions):
+    assert "Lowest" not in describe_review(predictions, "test", review_confidence=0.7)
+
+
+def test_exactly_20_px_are_not_to_be_found(predictions):
+    predictions.errors[:] = 20
+    assert "off" not in describe_review(predictions, "val", review_confidence=0.7)
+
+
+def test_nothing_flagged_names_nothing(predictions):
+    text = describe_review(predictions[:1], "test", review_confidence=0)
+    assert text.startswith("Review: 0 of 1 images flagged")
+    assert "first" not in text
+
+
+def test_the_images_to_review_come_in_the_order_of_need(predictions):
+    """29 of 30 are flagged; those that are equally unsure stay in the order of the file."""
+    many = repeated(predictions, *[0] * 30)
+    many.names = np.array([f"{i}.png" for i in range(30)])
+    many.confidences[:] = 0.3
+    many.confidences[0] = 1
+    many.confidences[7, 1] = 0.2
+    many.confidences[29, 2] = 0.1
+    text = words(describe_review(many, "test", 0.7))
     assert "first: 29.png, 7.png, 1.png, 2.png, " in text
     assert "18.png, 19.png, … and 9 more" in text
-    assert words(describe_review(many[:21])).count("19.png, 20.png") == 1  # 20 are not too many
-    assert "…" not in describe_review(many[:21])
+    twenty = describe_review(many[:21], "test", 0.7)
+    assert words(twenty).count("19.png, 20.png") == 1  # 20 are not too many
+    assert "…" not in twenty
 
 
-def test_report_has_all_rows_then_those_not_flagged_then_the_plausible(table):
-    table["review"] = [True, False]
-    first, second = describe_test(table).split("The 1 of 2 images not flagged for review\n")
+def test_report_has_all_images_then_those_not_flagged_then_the_plausible(predictions):
+    predictions.confidences[:] = 1
+    predictions.confidences[0] = 0  # flagged, and plausible
+    predictions.spreads[:] = np.nan
+    predictions.annotated[0] = predictions.annotated[0] - [0, 1]
+    predictions.predicted[1] = predictions.annotated[1] = ellipse(70, 100, angle=89)
+    predictions.annotated[1] = ellipse(70, 100, angle=60)
+    text = describe_test(predictions, "test", review_confidence=0.5)
+    first, second = text.split("The 1 of 2 images not flagged for review\n")
     second, third = second.split("The 1 of 2 images with a plausible annotation\n")
     assert "8 landmarks on 2 images" in first
     assert "Review: 1 of 2" in first
     assert "4 landmarks on 1 images" in second
     assert "OFD absolute error, px 0.00 ± 0.00 0.00" in words(second)
     assert "OFD absolute error, px 30.00 ± 0.00 30.00" in words(third)
-    assert describe_test(table[:1]).endswith(
+
+
+def test_a_group_with_all_images_or_none_is_not_repeated(predictions):
+    assert describe_test(predictions[:1], "test", 0).endswith(
+        "The 1 of 1 images not flagged for review: all of them\n\n"
         "The 1 of 1 images with a plausible annotation: all of them"
     )
-    assert describe_test(table[1:]).endswith("The 0 of 1 images with a plausible annotation: none")
+    assert describe_test(predictions[1:], "test", 0).endswith(
+        "The 0 of 1 images not flagged for review: none\n\n"
+        "The 0 of 1 images with a plausible annotation: none"
+    )
+
+
+def test_errors_of_half_annotated_images_are_those_of_what_is_annotated(predictions):
+    predictions.errors[:, 2:] = np.nan  # 5, 5, 0 and 0 px are left
+    lines = describe_errors(predictions.errors).splitlines()
+    assert lines[0].startswith("Pixel error of 4 landmarks on 2 images")
+    assert re.findall(r"[\d.]+", lines[1]) == ["2.50", "2.50"]
+    assert not any("BPD" in line for line in lines)
+    # the wrong landmarks were those of BPD
+    assert "more than" not in describe_review(predictions, "test", 0.7)
 
 
 def test_two_readers_at_the_limits():
     """Exactly 10 px are within, and exactly 20 and 50 px are neither to be found nor above."""
     errors = np.array([[10.0, 20, 50, np.nan], [60, 20, 0, np.nan]])
-    distances = {"predicted to second reader": errors}
-    text = words(
-        describe_readers(distances, {"All": np.array([True, True])}, np.array([True, False]))
-    )
-    assert "predicted to second reader 6 26.67 20.00 33.3% 16.7%" in text
+    text = words(describe_readers({"predicted": errors}, {"All": np.array([True, True])}))
+    assert "All predicted 6 26.67 20.00 33.3% 16.7%" in text
+    text = words(describe_review_by_reader(errors, np.array([True, False])))
     assert "1 flagged images have 1 of the 2 landmarks more than 20 px" in text
     assert text.endswith("mean error of the other images 26.67 px")
+
+
+def test_the_table_has_a_row_an_image_and_a_column_a_number(predictions):
+    table = prediction_table(predictions, "val", "abc", review_confidence=0.7)
+    per_landmark = ["x", "y", "pred_x", "pred_y", "error_px256", "error_px", "confidence"]
+    per_landmark += ["spread_px256", "error_mm"]
+    assert table.columns.tolist() == [
+        *("image_name", "split", "annotation_plausible", "prediction_plausible", "review"),
+        *("review_confidence", "model_sha256"),
+        *(f"{name}_{what}" for name in LANDMARKS for what in per_landmark),
+        *("ofd_px", "ofd_pred_px", "ofd_mm", "ofd_pred_mm"),
+        *("bpd_px", "bpd_pred_px", "bpd_mm", "bpd_pred_mm"),
+    ]
+    first, second = table.to_dict("records")
+    for column, expected in {
+        "image_name": "0.png",
+        "split": "val",
+        "annotation_plausible": True,
+        "review": True,
+        "review_confidence": 0.7,
+        "model_sha256": "abc",
+        "ofd_1_y": 240,
+        "ofd_1_pred_y": 255,
+        "ofd_1_error_px": 15,
+        "ofd_1_error_px256": 5,
+        "bpd_1_error_px": 90,
+        "bpd_1_error_px256": 45,
+        "bpd_1_confidence": 0.01,
+        "bpd_1_spread_px256": 20,
+        "bpd_1_error_mm": 18,
+        "ofd_px": 120,
+        "ofd_pred_px": 90,
+        "ofd_mm": 24,
+        "bpd_px": 90,
+        "bpd_pred_px": 90,
+        "bpd_pred_mm": 18,
+    }.items():
+        expected = expected if isinstance(expected, (str, bool)) else pytest.approx(expected)
+        assert first[column] == expected, column
+    assert (second["annotation_plausible"], second["prediction_plausible"]) == (False, False)
+    assert second["review"]
+    assert np.isnan(second["ofd_mm"])
+
+
+def test_without_a_scale_the_table_has_no_mm(predictions):
+    table = prediction_table(predictions[1:], "test", "abc", review_confidence=0.7)
+    assert not [name for name in table if name.endswith("_mm")]
+
+
+def test_an_annotation_that_is_not_complete_is_neither_plausible_nor_implausible(predictions):
+    predictions.annotated[0, 3] = np.nan
+    table = prediction_table(predictions, "test", "abc", review_confidence=0.7)
+    assert table["annotation_plausible"].isna().tolist() == [True, False]
+
+
+def test_the_second_readers_columns():
+    second = np.arange(8.0).reshape(1, 4, 2)
+    distances = {
+        "annotated to second reader": np.array([[1.0, 2, 3, 4]]),
+        "predicted to second reader": np.array([[5.0, 6, 7, 8]]),
+    }
+    (row,) = reader_columns(second, distances).to_dict("records")
+    assert [row[f"bpd_1_{name}"] for name in ("second_x", "second_y")] == [4, 5]
+    assert (row["bpd_1_second_error_px256"], row["bpd_1_pred_second_px256"]) == (3, 7)
