@@ -27,7 +27,7 @@ def audit_table(table: pd.DataFrame, splits: dict[str, pd.DataFrame]) -> pd.Data
     columns = {NAME_COLUMN: table[NAME_COLUMN]}
     if "test" in splits:
         columns["split"] = pd.concat([pd.Series(name, s.index) for name, s in splits.items()])
-    subjects = ground_truth.find_subjects(table)
+    subjects, _ = ground_truth.find_subjects(table)
     if subjects is not None:
         columns["subject"] = subjects
     return pd.DataFrame(columns).join(measure_axes(landmark_values(table, "x", "y"), table.index))

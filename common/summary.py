@@ -18,7 +18,13 @@ from common.evaluation import (
     errors_of,
     review_rules,
 )
-from common.ground_truth import LANDMARK_NAMES, NAME_COLUMN, landmark_values, subjects_in_training
+from common.ground_truth import (
+    LANDMARK_NAMES,
+    NAME_COLUMN,
+    find_subjects,
+    landmark_values,
+    subjects_in_training,
+)
 
 BAND_NAMES = ("Excellent (≤10 px)", "Good (10-20 px)", "Poor (20-50 px)", "Failure (>50 px)")
 MAX_NAMES_SHOWN = 20
@@ -48,7 +54,7 @@ def describe_annotations(splits: dict[str, pd.DataFrame]) -> str:
     seen = subjects_in_training(splits)
     if seen:
         counts = " and ".join(f"{s.sum()} of {len(s)} {name}" for name, s in seen.items())
-        text += f"; subjects of training (by {seen['test'].name}) in {counts} images"
+        text += f"; subjects of training (by {find_subjects(table)[1]}) in {counts} images"
     return text
 
 
