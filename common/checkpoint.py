@@ -30,20 +30,14 @@ def checkpoint_path(model_path: str) -> str:
     return f"{stem}_checkpoint{ending}"
 
 
-def read_checkpoint(run: Run) -> dict[str, Any] | None:
-    """Return the checkpoint that a run resumes, the same in every process; None where it begins,
-    without --resume or without such a file. Raises UserError for a file that save_run did not
-    write, and where the processes do not have the same arguments and data."""
+def is_resumed(run: Run) -> bool:
+    """Return whether a run resumes, which takes --resume and a checkpoint. Every process gets the
+    same answer. Raises UserError where they do not have the same arguments and data."""
     identity = (_settings(run["args"]), run["dataset_fingerprint"])
     if distributed.broadcast(identity) != identity:
         raise UserError("the arguments, images or landmarks differ between the processes")
     path = checkpoint_path(run["args"]["model_save_path"])
-    if not distributed.broadcast(run["args"]["resume"] and os.path.exists(path)):
-        return None
-    checkpoint = distributed.broadcast(read_file(path) if distributed.rank() == 0 else None)
-    if not _is_complete(checkpoint):
-        raise UserError(f"{path}: {NOT_OURS}")
-    return checkpoint
+    return distributed.broadcast(run["args"]["resume"] and os.path.exists(path))
 
 
 def begin(model: nn.Module, run: Run) -> tuple[Run, History]:
@@ -64,16 +58,19 @@ def begin(model: nn.Module, run: Run) -> tuple[Run, History]:
     return run, {name: [] for name in HISTORY} | {"best_model_state_dict": {}}
 
 
-def resume(parts: dict[str, Any], run: Run, checkpoint: dict[str, Any]) -> tuple[Run, History]:
-    """Restore a run from what read_checkpoint returned, and its model file where that is gone.
+def resume(parts: dict[str, Any], run: Run) -> tuple[Run, History]:
+    """Resume a run from its checkpoint, and write its model file again where that is gone.
 
     parts: model, optimizer, scheduler and scaler by name; their states are restored. Returns the
-    run, with what it began with and was trained on so far, and its history. Raises UserError for
-    the checkpoint of a run with other data or other arguments. May differ: paths, MAY_CHANGE and,
-    under ReduceLROnPlateau, `epochs`.
+    run, with the weights it began with and all it was trained on, and its history. Raises UserError
+    for a file that is no checkpoint, and for the checkpoint of a run with other data or other
+    arguments. May differ: paths, MAY_CHANGE and, under ReduceLROnPlateau, `epochs`.
     """
     model_path = run["args"]["model_save_path"]
     path = checkpoint_path(model_path)
+    checkpoint = distributed.broadcast(read_file(path) if distributed.rank() == 0 else None)
+    if not _is_complete(checkpoint):
+        raise UserError(f"{path}: {NOT_OURS}")
     differences = _differences(parts["scheduler"], run, checkpoint)
     if differences:
         raise UserError(
@@ -82,7 +79,9 @@ def resume(parts: dict[str, Any], run: Run, checkpoint: dict[str, Any]) -> tuple
         )
     _restore(parts, checkpoint, path)
     run = _inherit(run, checkpoint)
-    began_with = {k: v for k, v in checkpoint["args"].items() if k.endswith("_weights")}
+    began_with = {
+        name: value for name, value in checkpoint["args"].items() if name.endswith("_weights")
+    }
     run["args"] = {**run["args"], **began_with}
     history = {name: checkpoint[name] for name in (*HISTORY, "best_model_state_dict")}
     print(f"{path}: resuming from epoch {len(history['val_losses'])}")
@@ -94,7 +93,7 @@ def resume(parts: dict[str, Any], run: Run, checkpoint: dict[str, Any]) -> tuple
     return run, history
 
 
-def save_run(parts: dict[str, Any], run: dict[str, Any], history: dict[str, Any]) -> None:
+def save_run(parts: dict[str, Any], run: Run, history: History) -> None:
     """Write the best weights, and the checkpoint with all that resume needs."""
     val_losses = history["val_losses"]
     checkpoint = {
@@ -120,7 +119,7 @@ def _settings(args: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_complete(checkpoint: Any) -> bool:
-    """Whether a file's content has everything that is read of a checkpoint."""
+    """Return whether a file's content has everything that is read of a checkpoint."""
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("args"), dict):
         return False
     states = (f"{part}_state_dict" for part in ("model", "optimizer", "scheduler", "scaler"))
@@ -173,7 +172,7 @@ def _inherit(run: Run, checkpoint: dict[str, Any]) -> Run:
 
 
 def _holds(path: str, weights: dict[str, Tensor]) -> bool:
-    """Whether a file holds these weights and nothing else."""
+    """Return whether a file holds these weights and nothing else."""
     try:
         content = read_file(path)
     except UserError:  # there is none, or it is damaged
@@ -189,7 +188,7 @@ def _holds(path: str, weights: dict[str, Tensor]) -> bool:
 
 
 def save_file(content: dict[str, Any], path: str) -> None:
-    """torch.save by way of write_file."""
+    """Save with torch.save, by way of write_file."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     # Let go of at once: held by the traceback of a full disk, it can crash Python as it ends.

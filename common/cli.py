@@ -2,11 +2,11 @@
 
 The end of an argument's name decides what it is, here and in every script:
     ..._save_path   an output: files.check_outputs refuses one that could not be written
-    ..._path        otherwise an input, which no output may replace
-    ..._weights     the weights a run begins with; a run that is resumed has them already, so its
-                    checkpoint keeps those of its beginning
-Any other is a setting, and a run that is resumed must have the settings of its beginning, but for
-those in checkpoint.MAY_CHANGE.
+    ..._path        any other path: an input, which no output may replace
+    ..._weights     what a run begins with: an input too; a resumed run keeps what its checkpoint
+                    says of it
+A run that is resumed may have other paths. All else is a setting, which must be that of its
+beginning, but for those in checkpoint.MAY_CHANGE.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PICTURES = ("", ".png", ".jpg", ".jpeg", ".pdf", ".svg", ".eps", ".ps", ".tif", 
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """argparse's formatter that adds the defaults, but for those that are None."""
+    """Adds to each help text its default, unless that is None."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default is None else super()._get_help_string(action)
@@ -58,7 +58,7 @@ def trainer_parser(
     lr: float,
     precision: str,
 ) -> Parser:
-    """Return a parser of the arguments that every trainer takes. All but the first two of ours are
+    """Return a parser of the arguments that every trainer takes. From model_save_path on, ours are
     the defaults of a hypothesis's recipe."""
     parser = Parser(description)
     # The hypothesis is kept in the checkpoint: no other may resume or test it.
@@ -232,7 +232,7 @@ def _set_up_streams() -> None:
 
 
 def _discard_stdout() -> None:
-    """Send what is left in the buffer, and has nowhere to go when Python ends, to nowhere."""
+    """Discard what is left in stdout's buffer, which Python could not write as it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -260,5 +260,5 @@ def _describe_error(error: Exception) -> str | None:
 
 
 def _is_disk_full(error: Exception) -> bool:
-    """Whether the disk behind stdout is full; where it is that of a file, it is a UserError."""
+    """Return whether the disk behind stdout is full (that of a file is a UserError)."""
     return isinstance(error, OSError) and error.errno == errno.ENOSPC

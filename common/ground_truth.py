@@ -69,7 +69,7 @@ def list_images(image_folder: str) -> pd.DataFrame:
 
 
 def list_folder(folder: str) -> list[str]:
-    """The names in a folder, in order. Raises UserError when it cannot be read."""
+    """Return the names in a folder, in order. Raises UserError when it cannot be read."""
     try:
         return sorted(os.listdir(folder))
     except OSError as error:
@@ -77,7 +77,7 @@ def list_folder(folder: str) -> list[str]:
 
 
 def has_landmarks(table: pd.DataFrame) -> np.ndarray:
-    """Which images have at least one annotated landmark: bool [N]."""
+    """Return which images have at least one annotated landmark: bool [N]."""
     return np.isfinite(landmark_values(table, "x", "y")).any(axis=(1, 2))
 
 
@@ -162,7 +162,7 @@ def subjects_in_training(splits: dict[str, pd.DataFrame]) -> dict[str, pd.Series
 
 
 def _read_cells(csv_path: str) -> pd.DataFrame:
-    """The cells of the columns that are used, as text under their names, one row per image."""
+    """Return the columns that are used, as text under their names, one row per image."""
     text = _read_text(csv_path)
     first_line = "its first line is: " + text.partition("\n")[0][:200]
     cells = _parse_cells(text, csv_path, first_line)
@@ -175,7 +175,7 @@ def _read_cells(csv_path: str) -> pd.DataFrame:
 
 
 def _read_text(csv_path: str) -> str:
-    """The whole file, without a byte-order mark and empty lines at its beginning."""
+    """Return the text of a file, without a byte-order mark and empty lines at its beginning."""
     try:
         # utf-8-sig also reads UTF-8 without the byte-order mark that spreadsheets write.
         return Path(csv_path).read_bytes().decode("utf-8-sig").lstrip("\r\n")
@@ -188,7 +188,7 @@ def _read_text(csv_path: str) -> str:
 
 
 def _parse_cells(text: str, csv_path: str, first_line: str) -> pd.DataFrame:
-    """The cells of a CSV file, stripped text, the header being the first row; no empty rows."""
+    """Return the cells of a CSV file as text, the header being the first row, no row empty."""
     try:
         cells = pd.read_csv(
             io.StringIO(text), header=None, dtype=str, na_filter=False, skip_blank_lines=False
@@ -205,7 +205,7 @@ def _parse_cells(text: str, csv_path: str, first_line: str) -> pd.DataFrame:
 
 
 def _match_header(first_row: Iterable[str], csv_path: str, first_line: str) -> list[str | None]:
-    """Which of KNOWN_COLUMNS each cell of a header names; None where it is none of them."""
+    """Return for each cell of a header which of KNOWN_COLUMNS it names, or None."""
     known = {name.replace("_", "").lower(): name for name in KNOWN_COLUMNS}
     plain_header = [re.sub(r"[\s_-]", "", cell).lower() for cell in first_row]
     header = [known.get(cell) for cell in plain_header]
@@ -226,7 +226,8 @@ def _match_header(first_row: Iterable[str], csv_path: str, first_line: str) -> l
 
 
 def _find_name_problems(names: Iterable[str]) -> list[Problem]:
-    problems, seen = [], set()
+    problems = []
+    seen = set()
     for row, name in enumerate(names):
         path = os.path.normpath(name)
         if not name:
@@ -245,7 +246,8 @@ def _find_problems(cells: pd.DataFrame, table: pd.DataFrame) -> list[Problem]:
     names = table[NAME_COLUMN]
     problems = _find_name_problems(names)
     for column in cells.columns.difference([NAME_COLUMN, SUBJECT_COLUMN], sort=False):
-        values, texts = table[column], cells[column]
+        values = table[column]
+        texts = cells[column]
         rule = "a number above 0" if column == RATE_COLUMN else "a number"
         is_good = np.isfinite(values) & ((values > 0) | (column != RATE_COLUMN))
         for row in np.flatnonzero(~is_good & ~texts.str.lower().isin(NOT_KNOWN)).tolist():

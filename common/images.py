@@ -56,21 +56,22 @@ class LandmarkImages:
         return images.expand(-1, 3, -1, -1), self.landmarks[indices]
 
     def to_256(self, points: np.ndarray) -> np.ndarray:
-        """[N, 4, 2] in px of the original images → px of the 256×256 images."""
+        """Convert points [N, 4, 2] from px of the original images to px of the 256×256 images."""
         return scale_to_256(points, self.sizes)
 
     def to_original(self, points: np.ndarray) -> np.ndarray:
-        """[N, 4, 2] in px of the 256×256 images → px of the original images."""
+        """Convert points [N, 4, 2] from px of the 256×256 images to px of the original images."""
         return points * self.sizes[:, None] / IMAGE_SIZE
 
 
 def scale_to_256(points: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """[N, 4, 2] in px of images of these sizes, [N, 2] → px of the 256×256 images."""
+    """Convert points [N, 4, 2] from px of images of these sizes, [N, 2], (width, height), to px of
+    the 256×256 images."""
     return points * (IMAGE_SIZE / sizes)[:, None]
 
 
 def dataset_fingerprint(*sets: LandmarkImages) -> str:
-    """SHA-256 of all pixels and landmarks, whatever the files are called."""
+    """Return the SHA-256 of all pixels and landmarks, whatever the files are called."""
     sha256 = hashlib.sha256()
     for data in sets:
         sha256.update(data.images.cpu().numpy().tobytes())
@@ -109,7 +110,7 @@ def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
 
 
 def _stack(images: Sequence[np.ndarray]) -> Tensor:
-    """Images [H, W, 1 or 3] → [N, C, H, W], C = 1 where all have one channel, else 3."""
+    """Stack images [256, 256, 1 or 3] to [N, C, 256, 256]; C = 1 where all are grey, else 3."""
     shape = (IMAGE_SIZE, IMAGE_SIZE, max(image.shape[2] for image in images))
     stacked = np.stack([np.broadcast_to(image, shape) for image in images])
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()

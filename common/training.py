@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from common import UserError, devices, distributed, ground_truth, plots
 from common.augmentation import Augment
-from common.checkpoint import begin, checkpoint_path, read_checkpoint, resume, save_run
+from common.checkpoint import begin, checkpoint_path, is_resumed, resume, save_run
 from common.evaluation import count_excellent
 from common.files import check_outputs
 from common.images import LandmarkImages, dataset_fingerprint, load_images
@@ -111,11 +111,10 @@ def fit(
     print(f"{type(model).__name__}: {count_parameters(model):,} parameters")
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     run = _describe_run(args, train_set, val_set)
-    checkpoint = read_checkpoint(run)
-    if checkpoint is None:
-        run, history = begin(model, run)
+    if is_resumed(run):
+        run, history = resume(parts, run)
     else:
-        run, history = resume(parts, run, checkpoint)
+        run, history = begin(model, run)
     _warn(run, val_set.names)
     first_epoch = len(history["val_losses"]) + 1
     started = last_saved = time.monotonic()
@@ -291,7 +290,8 @@ def _report(history: dict[str, Any], first_epoch: int, minutes: float, args: Nam
         print(f"All {args.epochs} epochs are done already; nothing is left to train")
         plots.training_curves(history, args.plot_save_path)  # it may have been killed before
         return
-    train_losses, val_losses = history["train_losses"], history["val_losses"]
+    train_losses = history["train_losses"]
+    val_losses = history["val_losses"]
     within = history["val_within_10_px"]
     best = val_losses.index(min(val_losses))
     gap_of_best = val_losses[best] - train_losses[best]
