@@ -163,11 +163,14 @@ def _restore(parts: dict[str, Any], checkpoint: dict[str, Any], path: str) -> No
 def _inherit(run: Run, checkpoint: dict[str, Any]) -> Run:
     """Return a run that is trained on a checkpoint's images too: no later test may be on one of
     them. A landmark that the checkpoint learned, or may have learned, is not untrained."""
-    images, landmarks = checkpoint.get("train_images"), checkpoint.get("untrained_landmarks")
-    if not isinstance(images, list):  # another package's
+    images = checkpoint.get("train_images")
+    if not isinstance(images, list):  # none are known, or another package wrote it
         images = []
+    landmarks = checkpoint.get("untrained_landmarks")
+    if not isinstance(landmarks, list):
+        landmarks = []
     train_images = dict.fromkeys([*run["train_images"], *map(str, images)])  # each once, in order
-    untrained = [name for name in run["untrained_landmarks"] if name in (landmarks or [])]
+    untrained = [name for name in run["untrained_landmarks"] if name in landmarks]
     return {**run, "train_images": list(train_images), "untrained_landmarks": untrained}
 
 
@@ -229,5 +232,6 @@ def _previous_paths(model_path: str) -> dict[str, Path]:
 
 
 def _renamed(path: str, new_path: str) -> Path:
-    """Return the new path of a file. What a link points to stays in its own folder."""
+    """Return the path of a file under the name of another. Where the path is that of a link, the
+    file that it leads to is meant, and stays in its folder."""
     return Path(os.path.realpath(path)).with_name(os.path.basename(new_path))

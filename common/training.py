@@ -265,7 +265,7 @@ def _describe_run(
 
 
 def _warn(run: dict[str, Any], val_names: list[str]) -> None:
-    """Name landmarks that cannot be learned, and say whether validation can be trusted."""
+    """Print which landmarks are not learned, and how many validation images are not new."""
     for landmark in run["untrained_landmarks"]:
         print(f"{landmark} is annotated in no training image: what is found for it means nothing")
     trained_on = {os.path.normpath(name) for name in run["train_images"]}
