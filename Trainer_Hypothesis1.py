@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from common import cli, training
+from common import cli, devices, training
 from common.losses import HeatmapLoss
 from common.models import UNet
 
@@ -20,7 +20,9 @@ def main(argv=None):
         precision="fp32",
     )
     args = parser.parse_args(argv)
-    train_set, val_set = training.prepare(args)  # also seeds, so the network comes after it
+    device = training.set_up(args)
+    devices.make_repeatable(args.seed)  # before the network, whose first weights are drawn
+    train_set, val_set = training.load_data(args, device)
 
     model = UNet()
     loss = HeatmapLoss(nn.MSELoss(), sigma=10)

@@ -5,7 +5,7 @@ import os
 import torch
 from torch import nn
 
-from common import cli, plots, training
+from common import cli, devices, plots, training
 from common.augmentation import augment
 from common.losses import HeatmapLoss
 from common.models import UNet
@@ -25,7 +25,9 @@ def main(argv=None):
     shows = "eight augmented versions of one training image"
     cli.add_picture(parser, "--augmentation_save_path", 2, "augmentation_examples", shows)
     args = parser.parse_args(argv)
-    train_set, val_set = training.prepare(args)
+    device = training.set_up(args)
+    devices.make_repeatable(args.seed)  # before the network, whose first weights are drawn
+    train_set, val_set = training.load_data(args, device)
     # A run that is resumed has drawn it already.
     if not (args.resume and os.path.exists(args.augmentation_save_path)):
         plots.augmentation_examples(train_set, augment, args.seed, args.augmentation_save_path)
@@ -36,7 +38,7 @@ def main(argv=None):
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, mode="min", patience=5, factor=0.5
     )
-    training.fit(model, loss, optimizer, scheduler, train_set, val_set, args, augment)
+    training.fit(model, loss, optimizer, scheduler, train_set, val_set, args, augment=augment)
     print(f"Augmentation:    {args.augmentation_save_path}")
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from common import cli, training
+from common import cli, devices, training
 from common.augmentation import augment
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 from common.models import ResNetUNet
@@ -35,15 +35,19 @@ def main(argv=None):
         help="augment the training images as Hypothesis 2 does; the report's next step",
     )
     args = parser.parse_args(argv)
-    train_set, val_set = training.prepare(args)
+    device = training.set_up(args)
+    devices.make_repeatable(args.seed)  # before the network, whose first weights are drawn
+    train_set, val_set = training.load_data(args, device)
 
-    encoder = load_resnet34("none" if args.initial_weights else args.encoder_weights)
+    if args.initial_weights:  # they hold an encoder, and the checkpoint is to say so
+        args.encoder_weights = "none"
+    encoder = load_resnet34(args.encoder_weights)
     model = ResNetUNet(encoder)
     loss = HeatmapLoss(AdaptiveWingLoss(omega=14, theta=0.5, epsilon=1, alpha=2.1), sigma=10)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=args.weight_decay)
     scheduler = training.warmup_cosine(optimizer, args.epochs, args.warmup_epochs, min_lr=1e-6)
     augmentation = augment if args.augment else None
-    training.fit(model, loss, optimizer, scheduler, train_set, val_set, args, augmentation)
+    training.fit(model, loss, optimizer, scheduler, train_set, val_set, args, augment=augmentation)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def audit_table(table: pd.DataFrame, splits: dict[str, pd.DataFrame]) -> pd.Data
     columns = {NAME_COLUMN: table[NAME_COLUMN]}
     if "test" in splits:
         columns["split"] = pd.concat([pd.Series(name, s.index) for name, s in splits.items()])
-    subjects = ground_truth.find_subjects(table)
+    subjects, _ = ground_truth.find_subjects(table)
     if subjects is not None:
         columns["subject"] = subjects
     return pd.DataFrame(columns).join(measure_axes(landmark_values(table, "x", "y"), table.index))
@@ -94,7 +94,8 @@ def describe_audit(
     if "subject" not in measures:
         return "\n".join([*lines, "Who is on which image is not known"])
     subjects = measures["subject"][measures["subject"] != ""]
-    lines.append(f"{'Subjects':<38}{subjects.nunique():5d}")
+    label = f"Subjects (by {ground_truth.find_subjects(table)[1]})"
+    lines.append(f"{label:<38}{subjects.nunique():5d}")
     for name, seen in ground_truth.subjects_in_training(splits).items():
         lines.append(line(f"  {name} images of training's subjects", seen))
     return "\n".join(lines)

@@ -1,24 +1,27 @@
-"""The state of a run: what it saves, what it resumes from, and what becomes of an earlier run's."""
+"""The checkpoint of a run: how it is saved and resumed, and how an earlier run's files are kept."""
 
 from __future__ import annotations
 
 import io
-import itertools
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from common import UserError, distributed
 from common.files import write_file
 from common.weights import fill, load_weights, read_file
 
+NOT_OURS = "not a checkpoint of this package"
 HISTORY = ("train_losses", "val_losses", "val_within_10_px", "learning_rates")
 # What may differ when a run is resumed, besides paths: another device only rounds differently, and
 # the weights to start from do not matter, since the checkpoint has its own.
 MAY_CHANGE = ("device", "resume", "checkpoint_seconds", "encoder_weights", "initial_weights")
+Run = dict[str, Any]  # `args`, `dataset_fingerprint`, `train_images`, `untrained_landmarks`
+History = dict[str, Any]  # by name in HISTORY a list of each epoch's; `best_model_state_dict`
 
 
 def checkpoint_path(model_path: str) -> str:
@@ -27,43 +30,71 @@ def checkpoint_path(model_path: str) -> str:
     return f"{stem}_checkpoint{ending}"
 
 
-def begin_or_resume(parts: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
-    """Restore a run from its checkpoint (--resume), or begin one: load --initial_weights, if any,
-    and move an earlier run's files aside.
-
-    parts: model, optimizer, scheduler and scaler by name; they are filled. run: its `args`,
-    `dataset_fingerprint`, `train_images` and `untrained_landmarks`; what the restored or initial
-    weights were trained on is added. Returns the history: a list per name in HISTORY with a value
-    per epoch, empty in a new run, and `best_model_state_dict`. Raises UserError for a file that is
-    no checkpoint, or that of a run with another fingerprint or other arguments. May differ: paths,
-    MAY_CHANGE and, under ReduceLROnPlateau, `epochs`.
-    """
-    args = run["args"]
-    model_path, path = args["model_save_path"], checkpoint_path(args["model_save_path"])
-    identity = (_settings(run), run["dataset_fingerprint"])
+def is_resumed(run: Run) -> bool:
+    """Return whether a run resumes, which takes --resume and a checkpoint. Every process gets the
+    same answer. Raises UserError where they do not have the same arguments and data."""
+    identity = (_settings(run["args"]), run["dataset_fingerprint"])
     if distributed.broadcast(identity) != identity:
         raise UserError("the arguments, images or landmarks differ between the processes")
-    if distributed.broadcast(args["resume"] and os.path.exists(path)):
-        checkpoint = distributed.broadcast(read_file(path) if distributed.rank() == 0 else None)
-        history = _restore(parts, run, checkpoint, path)
-        print(f"{path}: resuming from epoch {len(history['val_losses'])}")
-        best = history["best_model_state_dict"]
-        if distributed.rank() == 0 and not _holds(model_path, best):  # it is gone, or another's
-            _move_aside(model_path, [model_path])
-            save_file(best, model_path)
-        return history
+    path = checkpoint_path(run["args"]["model_save_path"])
+    return distributed.broadcast(run["args"]["resume"] and os.path.exists(path))
+
+
+def begin(model: nn.Module, run: Run) -> tuple[Run, History]:
+    """Begin a run: load --initial_weights, if any, and move an earlier run's files aside.
+
+    Returns the run, with what the initial weights were trained on, and an empty history. Raises
+    UserError for weights that cannot be used, and a file that cannot be moved.
+    """
+    args = run["args"]
+    path = checkpoint_path(args["model_save_path"])
     if args["resume"]:
         print(f"{path}: no checkpoint there, so training starts at epoch 1")
     if args["initial_weights"]:
-        _inherit(run, load_weights(parts["model"], args["initial_weights"]))
+        run = _inherit(run, load_weights(model, args["initial_weights"]))
         print(f"{args['initial_weights']}: training starts from these weights")
     if distributed.rank() == 0:
-        _move_aside(model_path, [path, model_path])
-    return {name: [] for name in HISTORY} | {"best_model_state_dict": {}}
+        _move_aside(args["model_save_path"], [path, args["model_save_path"]])
+    return run, {name: [] for name in HISTORY} | {"best_model_state_dict": {}}
 
 
-def save_run(parts: dict[str, Any], run: dict[str, Any], history: dict[str, Any]) -> None:
-    """Write the best weights, and the checkpoint with all that begin_or_resume needs."""
+def resume(parts: dict[str, Any], run: Run) -> tuple[Run, History]:
+    """Resume a run from its checkpoint, and write its model file again where that is gone.
+
+    parts: model, optimizer, scheduler and scaler by name; their states are restored. Returns the
+    run, with the weights it began with and all it was trained on, and its history. Raises UserError
+    for a file that is no checkpoint, and for the checkpoint of a run with other data or other
+    arguments. May differ: paths, MAY_CHANGE and, under ReduceLROnPlateau, `epochs`.
+    """
+    model_path = run["args"]["model_save_path"]
+    path = checkpoint_path(model_path)
+    checkpoint = distributed.broadcast(read_file(path) if distributed.rank() == 0 else None)
+    if not _is_complete(checkpoint):
+        raise UserError(f"{path}: {NOT_OURS}")
+    differences = _differences(parts["scheduler"], run, checkpoint)
+    if differences:
+        raise UserError(
+            f"{path}: the checkpoint of another run: {', '.join(differences)}. Resume with "
+            "the same settings, or start afresh without --resume"
+        )
+    _restore(parts, checkpoint, path)
+    run = _inherit(run, checkpoint)
+    began_with = {
+        name: value for name, value in checkpoint["args"].items() if name.endswith("_weights")
+    }
+    run["args"] = {**run["args"], **began_with}
+    history = {name: checkpoint[name] for name in (*HISTORY, "best_model_state_dict")}
+    print(f"{path}: resuming from epoch {len(history['val_losses'])}")
+
+    best = history["best_model_state_dict"]
+    if distributed.rank() == 0 and not _holds(model_path, best):  # it is gone, or another's
+        _move_aside(model_path, [model_path])
+        save_file(best, model_path)
+    return run, history
+
+
+def save_run(parts: dict[str, Any], run: Run, history: History) -> None:
+    """Write the best weights, and the checkpoint with all that resume needs."""
     val_losses = history["val_losses"]
     checkpoint = {
         "epoch": len(val_losses),
@@ -78,71 +109,89 @@ def save_run(parts: dict[str, Any], run: dict[str, Any], history: dict[str, Any]
     save_file(checkpoint, checkpoint_path(model_path))
 
 
-def _settings(run: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that a resumed run must have in common with the one that was stopped."""
-    return {k: v for k, v in run["args"].items() if not (k.endswith("_path") or k in MAY_CHANGE)}
+def _settings(args: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments that a resumed run must have in common with the one that stopped."""
+    return {
+        name: value
+        for name, value in args.items()
+        if not name.endswith("_path") and name not in MAY_CHANGE
+    }
 
 
-def _restore(
-    parts: dict[str, Any], run: dict[str, Any], checkpoint: dict[str, Any], path: str
-) -> dict[str, Any]:
-    """Fill the parts from a checkpoint; returns its history."""
+def _is_complete(checkpoint: Any) -> bool:
+    """Return whether a file's content has everything that is read of a checkpoint."""
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("args"), dict):
+        return False
+    states = (f"{part}_state_dict" for part in ("model", "optimizer", "scheduler", "scaler"))
+    needed = {"dataset_fingerprint", "best_model_state_dict", *states}
+    has_history = all(isinstance(checkpoint.get(name), list) for name in HISTORY)
+    return has_history and needed <= checkpoint.keys()
+
+
+def _differences(scheduler: LRScheduler, run: Run, checkpoint: dict[str, Any]) -> list[str]:
+    """Say in what a run differs from that of a checkpoint, though it must not."""
+    before, now = _settings(checkpoint["args"]), _settings(run["args"])
+    if isinstance(scheduler, ReduceLROnPlateau):
+        # It does not know how many epochs there will be, so a run may get more of them.
+        before["epochs"] = now["epochs"]
+    differences = [
+        f"{name} was {before.get(name)} and is now {value}"
+        for name, value in now.items()
+        if before.get(name) != value
+    ]
+    if checkpoint["dataset_fingerprint"] != run["dataset_fingerprint"]:
+        differences.append("the images or landmarks are not the same")
+    return differences
+
+
+def _restore(parts: dict[str, Any], checkpoint: dict[str, Any], path: str) -> None:
+    """Fill the parts of a run from a checkpoint."""
+    # Both are checked; the second fill stays, as training goes on from the last weights.
+    fill(parts["model"], checkpoint["best_model_state_dict"], path)
+    fill(parts["model"], checkpoint["model_state_dict"], path)
     try:
-        before, now = _settings(checkpoint), _settings(run)
-        if isinstance(parts["scheduler"], ReduceLROnPlateau):
-            # It does not know how many epochs there will be, so a run may get more of them.
-            before["epochs"] = now["epochs"]
-        differences = [
-            f"{name} was {before.get(name)} and is now {value}"
-            for name, value in now.items()
-            if before.get(name) != value
-        ]
-        if checkpoint["dataset_fingerprint"] != run["dataset_fingerprint"]:
-            differences.append("the images or landmarks are not the same")
-        if differences:
-            raise UserError(
-                f"{path}: the checkpoint of another run: {', '.join(differences)}. Resume with "
-                "the same settings, or start afresh without --resume"
-            )
-        history = {name: checkpoint[name] for name in (*HISTORY, "best_model_state_dict")}
-        _inherit(run, checkpoint)
-        began_with = {k: v for k, v in checkpoint["args"].items() if k.endswith("_weights")}
-        run["args"] = {**run["args"], **began_with}
-        # Both are checked; the second fill stays, as training goes on from the last weights.
-        for weights in (history["best_model_state_dict"], checkpoint["model_state_dict"]):
-            fill(parts["model"], weights, path)
-        for name in ("optimizer", "scheduler", "scaler"):
-            state_dict = checkpoint[f"{name}_state_dict"]
-            if state_dict or name != "scaler":  # empty: a scaler that was not in use
-                parts[name].load_state_dict(state_dict)
+        parts["optimizer"].load_state_dict(checkpoint["optimizer_state_dict"])
+        parts["scheduler"].load_state_dict(checkpoint["scheduler_state_dict"])
+        if checkpoint["scaler_state_dict"]:  # it is empty where the scaler was not in use
+            parts["scaler"].load_state_dict(checkpoint["scaler_state_dict"])
     except torch.cuda.OutOfMemoryError:  # a RuntimeError, but not the checkpoint's fault
         raise
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a checkpoint of this package") from error
-    return history
+        raise UserError(f"{path}: {NOT_OURS}") from error
 
 
-def _inherit(run: dict[str, Any], checkpoint: dict[str, Any]) -> None:
-    """Add to a run the images that a checkpoint was trained on: no later test may be on one of
+def _inherit(run: Run, checkpoint: dict[str, Any]) -> Run:
+    """Return a run that is trained on a checkpoint's images too: no later test may be on one of
     them. A landmark that the checkpoint learned, or may have learned, is not untrained."""
-    images, landmarks = checkpoint.get("train_images"), checkpoint.get("untrained_landmarks")
-    images = map(str, images) if isinstance(images, list) else []  # else another package's
-    run["train_images"] = list(dict.fromkeys([*run["train_images"], *images]))
-    run["untrained_landmarks"] = [n for n in run["untrained_landmarks"] if n in (landmarks or [])]
+    images = checkpoint.get("train_images")
+    if not isinstance(images, list):  # none are known, or another package wrote it
+        images = []
+    landmarks = checkpoint.get("untrained_landmarks")
+    if not isinstance(landmarks, list):
+        landmarks = []
+    train_images = dict.fromkeys([*run["train_images"], *map(str, images)])  # each once, in order
+    untrained = [name for name in run["untrained_landmarks"] if name in landmarks]
+    return {**run, "train_images": list(train_images), "untrained_landmarks": untrained}
 
 
-def _holds(path: str, weights: dict[str, torch.Tensor]) -> bool:
-    """Whether a file holds these weights and nothing else."""
+def _holds(path: str, weights: dict[str, Tensor]) -> bool:
+    """Return whether a file holds these weights and nothing else."""
     try:
         content = read_file(path)
-        same = [torch.equal(content.pop(key), value) for key, value in weights.items()]
-        return all(same) and not content
-    except (UserError, AttributeError, LookupError, RuntimeError, TypeError):  # none, or another
+    except UserError:  # there is none, or it is damaged
         return False
+    if not isinstance(content, dict) or content.keys() != weights.keys():
+        return False
+    return all(
+        torch.is_tensor(content[key])
+        and content[key].dtype == value.dtype
+        and torch.equal(content[key], value)
+        for key, value in weights.items()
+    )
 
 
 def save_file(content: dict[str, Any], path: str) -> None:
-    """torch.save by way of write_file."""
+    """Save with torch.save, by way of write_file."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     # Let go of at once: held by the traceback of a full disk, it can crash Python as it ends.
@@ -151,21 +200,38 @@ def save_file(content: dict[str, Any], path: str) -> None:
 
 
 def _move_aside(model_path: str, paths: list[str]) -> None:
-    """Rename those of the paths that exist, before a run writes its own: the model file to
-    `<stem>_previous.pth`, or `_previous2` and so on, and the checkpoint as belongs to that."""
-    stem, ending = os.path.splitext(model_path)
-    for number in itertools.count(1):
-        previous = f"{stem}_previous{number if number > 1 else ''}{ending}"
-        names = {model_path: previous, checkpoint_path(model_path): checkpoint_path(previous)}
-        # What a link points to is moved, in its own folder.
-        targets = {
-            old: Path(os.path.realpath(old)).with_name(Path(names[old]).name) for old in names
-        }
-        if not any(map(os.path.lexists, targets.values())):
-            break
-    for path in filter(os.path.exists, paths):
+    """Rename those of the paths that exist, before a run writes its own. The paths are those of a
+    model file and of its checkpoint, or one of them."""
+    new_paths = _previous_paths(model_path)
+    for path in paths:
+        if not os.path.exists(path):
+            continue
         try:
-            os.rename(os.path.realpath(path), targets[path])
+            os.rename(os.path.realpath(path), new_paths[path])
         except OSError as error:
             raise UserError(f"{path}: cannot be moved aside: {error.strerror}") from error
-        print(f"Moved aside: {path} is now {targets[path].name}")
+        print(f"Moved aside: {path} is now {new_paths[path].name}")
+
+
+def _previous_paths(model_path: str) -> dict[str, Path]:
+    """Return where a model file and its checkpoint are to be moved: to `<stem>_previous.pth` and
+    `<stem>_previous_checkpoint.pth`, or `_previous2` and so on, where neither of the two exists."""
+    stem, ending = os.path.splitext(model_path)
+    number = 1
+    while True:
+        previous = f"{stem}_previous{number if number > 1 else ''}{ending}"
+        new_paths = {
+            model_path: _renamed(model_path, previous),
+            checkpoint_path(model_path): _renamed(
+                checkpoint_path(model_path), checkpoint_path(previous)
+            ),
+        }
+        if not any(os.path.lexists(path) for path in new_paths.values()):
+            return new_paths
+        number += 1
+
+
+def _renamed(path: str, new_path: str) -> Path:
+    """Return the path of a file under the name of another. Where the path is that of a link, the
+    file that it leads to is meant, and stays in its folder."""
+    return Path(os.path.realpath(path)).with_name(os.path.basename(new_path))

@@ -4,7 +4,10 @@ Every process draws the same order and the same augmentation of each whole batch
 own share of it, so the random stream and the recipe are those of one process.
 """
 
+from __future__ import annotations
+
 import contextlib
+import math
 import os
 import sys
 import time
@@ -15,6 +18,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+# What sum_over_processes returned last. PyTorch 2.6 may otherwise free it in gloo's thread, which
+# then waits for Python's lock while this process, on its way out, waits for the thread.
+_last_sum: Tensor | None = None
 
 
 def world_size() -> int:
@@ -65,22 +72,22 @@ def data_parallel(model: nn.Module) -> nn.Module:
 
 
 def shard(images: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Return this process's share of a batch and its weight: the loss of the whole batch is the
-    processes' mean of weight × loss. Where no image is left, one is repeated with weight 0."""
+    """Return the images and landmarks of a batch that this process works on, and what share of the
+    batch they are: the mean over the batch is the sum over the processes of share × mean. Where no
+    image is left, one is repeated without its landmarks, with a share of 0."""
     own = torch.arange(len(images)).tensor_split(world_size())[rank()]
-    weight = len(own) * world_size() / len(images)
-    indices = slice(own[0], own[-1] + 1) if len(own) else slice(0, 1)
-    return images[indices], landmarks[indices], weight
+    if len(own) == 0:
+        return images[:1], torch.full_like(landmarks[:1], math.nan), 0.0
+    indices = slice(own[0], own[-1] + 1)
+    return images[indices], landmarks[indices], len(own) / len(images)
 
 
-def mean(values: Tensor) -> Tensor:
-    """Return the mean of a tensor over the processes, the same in each."""
+def sum_over_processes(values: Tensor) -> Tensor:
+    """Add up a tensor over the processes, in place; each has the same sum then."""
+    global _last_sum
     if world_size() > 1:
         dist.all_reduce(values)
-        values /= world_size()
-        # Kept until the next call. PyTorch 2.6 may otherwise free it in gloo's thread, which then
-        # waits for Python's lock while this process, on its way out, waits for the thread.
-        mean.last = values
+        _last_sum = values
     return values
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from common import UserError
+from common import UserError, raise_problems
 
 SPLIT_SEED = 42  # the report's; --seed does not change it, or runs could not be compared
 SPLITS = ("train", "val", "test")
@@ -23,11 +23,11 @@ COLUMNS = (NAME_COLUMN, *(f"{landmark}_{axis}" for landmark in LANDMARKS for axi
 # Kept where they are present; named as in the public multi-centre fetal biometry data.
 RATE_COLUMN = "px_to_mm_rate"  # mm per px of the original image
 SUBJECT_COLUMN = "SubjectID"
+KNOWN_COLUMNS = (*COLUMNS, RATE_COLUMN, SUBJECT_COLUMN)
 SUBJECT_IN_NAME = r"(.*\d+)_\d*HC\.\w+"  # 010_HC.png and 010_2HC.png show one subject
 NOT_KNOWN = ("", "na", "nan")
 IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".tif", ".tiff", ".webp")
 LEAVE_EMPTY = "where a landmark is not annotated, leave both cells empty"
-MAX_PROBLEMS_SHOWN = 20
 Problem = tuple[int, str]  # the row, from 0, and what is wrong with it
 
 
@@ -69,7 +69,7 @@ def list_images(image_folder: str) -> pd.DataFrame:
 
 
 def list_folder(folder: str) -> list[str]:
-    """The names in a folder, in order. Raises UserError when it cannot be read."""
+    """Return the names in a folder, in order. Raises UserError when it cannot be read."""
     try:
         return sorted(os.listdir(folder))
     except OSError as error:
@@ -77,7 +77,7 @@ def list_folder(folder: str) -> list[str]:
 
 
 def has_landmarks(table: pd.DataFrame) -> np.ndarray:
-    """Which images have at least one annotated landmark: bool [N]."""
+    """Return which images have at least one annotated landmark: bool [N]."""
     return np.isfinite(landmark_values(table, "x", "y")).any(axis=(1, 2))
 
 
@@ -96,14 +96,19 @@ def landmark_columns(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def find_subjects(table: pd.DataFrame) -> pd.Series | None:
-    """Return the subject on each image, as text; the name of the Series says where it was found:
-    `SubjectID` if any of its cells is filled in ("" in the others), else names like 010_HC.png and
-    010_2HC.png. None if neither says it."""
+def find_subjects(table: pd.DataFrame) -> tuple[pd.Series | None, str]:
+    """Return the subject on each image, as text, and the column that tells it.
+
+    This is `SubjectID`, if any of its cells is filled in; an empty one is "". Otherwise it is
+    `image_name`, if all names are like 010_HC.png or 010_2HC.png, which show one subject. Returns
+    None and "" where neither tells it.
+    """
     if SUBJECT_COLUMN in table and (table[SUBJECT_COLUMN] != "").any():
-        return table[SUBJECT_COLUMN]
+        return table[SUBJECT_COLUMN], SUBJECT_COLUMN
     subjects = table[NAME_COLUMN].str.extract(f"^{SUBJECT_IN_NAME}$", expand=False)
-    return None if subjects.isna().any() else subjects
+    if subjects.isna().any():
+        return None, ""
+    return subjects, NAME_COLUMN
 
 
 def split_ground_truth(
@@ -120,7 +125,7 @@ def split_ground_truth(
 
     subjects = pd.Series(table.index, table.index)  # each image is one
     if split_by == "subject":
-        subjects = find_subjects(table)
+        subjects, _ = find_subjects(table)
         if subjects is None:
             raise UserError(
                 f"--split_by subject: nothing says who is on each image: {SUBJECT_COLUMN} is not "
@@ -147,43 +152,48 @@ def split_ground_truth(
 
 
 def subjects_in_training(splits: dict[str, pd.DataFrame]) -> dict[str, pd.Series]:
-    """Return which images of `val` and `test` show a subject of `train`: bool, named as by
-    find_subjects. Empty where there are no such splits or the subjects are not known."""
-    subjects = find_subjects(pd.concat(splits.values()))
+    """Return which images of `val` and `test` show a subject of `train`: bool. Empty where there
+    are no such splits or the subjects are not known."""
+    subjects, _ = find_subjects(pd.concat(splits.values()))
     if subjects is None or "train" not in splits:
         return {}
     in_training = subjects.isin(subjects[splits["train"].index]) & (subjects != "")
     return {name: in_training[splits[name].index] for name in ("val", "test")}
 
 
-def raise_problems(source: str, problems: Sequence[Problem]) -> None:
-    """Raise one UserError for all problems of a source in the order of rows, if there are any."""
-    ordered = sorted(problems, key=lambda problem: problem[0])
-    lines = [f"row {row + 1}: {what}" for row, what in ordered[:MAX_PROBLEMS_SHOWN]]
-    if len(ordered) > len(lines):
-        lines.append(f"… and {len(ordered) - len(lines)} more")
-    if len(lines) > 1:
-        lines = [f"{len(ordered)} problems", *lines]
-    if lines:
-        raise UserError(f"{source}: " + "\n  ".join(lines))
-
-
 def _read_cells(csv_path: str) -> pd.DataFrame:
-    """The cells of the columns that are used, as text under their names, one row per image."""
+    """Return the columns that are used, as text under their names, one row per image."""
+    text = _read_text(csv_path)
+    first_line = "its first line is: " + text.partition("\n")[0][:200]
+    cells = _parse_cells(text, csv_path, first_line)
+    header = _match_header(cells.head(1).to_numpy().flatten(), csv_path, first_line)
+    if len(cells) == 1:
+        raise UserError(f"{csv_path}: no rows")
+    cells = cells.iloc[1:].set_axis(header, axis=1)
+    used = [name for name in KNOWN_COLUMNS if name in header]
+    return cells[used].reset_index(drop=True)
+
+
+def _read_text(csv_path: str) -> str:
+    """Return the text of a file, without a byte-order mark and empty lines at its beginning."""
     try:
         # utf-8-sig also reads UTF-8 without the byte-order mark that spreadsheets write.
-        text = Path(csv_path).read_bytes().decode("utf-8-sig").lstrip("\r\n")
-        first_line = "its first line is: " + text.partition("\n")[0][:200]
-        cells = pd.read_csv(
-            io.StringIO(text), header=None, dtype=str, na_filter=False, skip_blank_lines=False
-        )
+        return Path(csv_path).read_bytes().decode("utf-8-sig").lstrip("\r\n")
     except FileNotFoundError as error:
         raise UserError(f"{csv_path}: no such ground-truth file") from error
     except OSError as error:
         raise UserError(f"{csv_path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{csv_path}: not a CSV file in UTF-8: {error}") from error
-    except ValueError as error:  # pandas'
+
+
+def _parse_cells(text: str, csv_path: str, first_line: str) -> pd.DataFrame:
+    """Return the cells of a CSV file as text, the header being the first row, no row empty."""
+    try:
+        cells = pd.read_csv(
+            io.StringIO(text), header=None, dtype=str, na_filter=False, skip_blank_lines=False
+        )
+    except ValueError as error:
         reason = f"{' '.join(str(error).split())}; {first_line}"
         raise UserError(f"{csv_path}: not a CSV file with commas: {reason}") from error
     cells = cells.fillna("").apply(lambda column: column.str.strip())  # NaN: rows that are short
@@ -191,32 +201,33 @@ def _read_cells(csv_path: str) -> pd.DataFrame:
     if broken.any():
         line = broken.idxmax() + 1
         raise UserError(f"{csv_path}: line {line}: a line break in a cell (a quote not closed?)")
-    cells = cells[(cells != "").any(axis=1)]  # spreadsheets add lines of nothing but commas
+    return cells[(cells != "").any(axis=1)]  # spreadsheets add lines of nothing but commas
 
-    known_names = (*COLUMNS, RATE_COLUMN, SUBJECT_COLUMN)
-    known = {name.replace("_", "").lower(): name for name in known_names}
-    plain_header = [re.sub(r"[\s_-]", "", cell).lower() for cell in cells.head(1).to_numpy().flat]
+
+def _match_header(first_row: Iterable[str], csv_path: str, first_line: str) -> list[str | None]:
+    """Return for each cell of a header which of KNOWN_COLUMNS it names, or None."""
+    known = {name.replace("_", "").lower(): name for name in KNOWN_COLUMNS}
+    plain_header = [re.sub(r"[\s_-]", "", cell).lower() for cell in first_row]
     header = [known.get(cell) for cell in plain_header]
     # Images without annotations, unless a column looks like a coordinate (a number: no header).
     is_list = not any(re.search(r"ofd|bpd|^[\d.]+$", cell) for cell in plain_header)
-    missing = [name for name in (COLUMNS[:1] if is_list else COLUMNS) if name not in header]
+    needed = [NAME_COLUMN] if is_list else COLUMNS
+    missing = [name for name in needed if name not in header]
     if missing:
         raise UserError(f"{csv_path}: no column named {', '.join(missing)}; {first_line}")
-    used = [name for name in known.values() if name in header]
-    repeated = [name for name in used if header.count(name) > 1]
+    repeated = [name for name in KNOWN_COLUMNS if header.count(name) > 1]
     if repeated:
         raise UserError(f"{csv_path}: more than one column named {', '.join(repeated)}")
-    if len(cells) == 1:
-        raise UserError(f"{csv_path}: no rows")
     if is_list:
         print(f"{csv_path}: holds no landmarks: no column named {', '.join(COLUMNS[1:])}")
     if "pixelsize(mm)" in plain_header:  # HC18's
         print(f"{csv_path}: pixel size(mm) is not used; {RATE_COLUMN} is read, in mm per px")
-    return cells.set_axis(header, axis=1)[used].iloc[1:].reset_index(drop=True)
+    return header
 
 
 def _find_name_problems(names: Iterable[str]) -> list[Problem]:
-    problems, seen = [], set()
+    problems = []
+    seen = set()
     for row, name in enumerate(names):
         path = os.path.normpath(name)
         if not name:
@@ -235,7 +246,8 @@ def _find_problems(cells: pd.DataFrame, table: pd.DataFrame) -> list[Problem]:
     names = table[NAME_COLUMN]
     problems = _find_name_problems(names)
     for column in cells.columns.difference([NAME_COLUMN, SUBJECT_COLUMN], sort=False):
-        values, texts = table[column], cells[column]
+        values = table[column]
+        texts = cells[column]
         rule = "a number above 0" if column == RATE_COLUMN else "a number"
         is_good = np.isfinite(values) & ((values > 0) | (column != RATE_COLUMN))
         for row in np.flatnonzero(~is_good & ~texts.str.lower().isin(NOT_KNOWN)).tolist():
@@ -243,8 +255,10 @@ def _find_problems(cells: pd.DataFrame, table: pd.DataFrame) -> list[Problem]:
     if problems:
         return problems
     points = landmark_values(table, "x", "y")
-    is_one_point = np.zeros(points.shape[:2], bool)
-    is_one_point[:, ::2] = (points[:, ::2] == points[:, 1::2]).all(axis=2)
+    ofd_1, ofd_2, bpd_1, bpd_2 = points.transpose(1, 0, 2)
+    is_one_point = np.zeros(points.shape[:2], bool)  # it is said of the first end
+    is_one_point[:, LANDMARK_NAMES.index("OFD-1")] = (ofd_1 == ofd_2).all(axis=1)
+    is_one_point[:, LANDMARK_NAMES.index("BPD-1")] = (bpd_1 == bpd_2).all(axis=1)
     for found, text in (
         (np.isnan(points).sum(axis=2) == 1, f"has one coordinate only; {LEAVE_EMPTY}"),
         ((points == 0).all(axis=2), f"is (0, 0); {LEAVE_EMPTY}"),

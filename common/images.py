@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from common import UserError, ground_truth
+from common import UserError, ground_truth, raise_problems
 
 IMAGE_SIZE = 256  # px, height and width of what the networks see
 MAX_OUTSIDE = 0.05  # of a side: where the skull is cut off, its end is marked beyond the border
@@ -55,21 +55,23 @@ class LandmarkImages:
         images = self.images[indices].float().div_(255)
         return images.expand(-1, 3, -1, -1), self.landmarks[indices]
 
-    def annotated_shares(self) -> Tensor:
-        """Return the share of each image's four landmarks that is annotated: float32 [N]."""
-        return torch.isfinite(self.landmarks).all(dim=-1).float().mean(dim=-1)
-
     def to_256(self, points: np.ndarray) -> np.ndarray:
-        """[N, 4, 2] in px of the original images → px of the 256×256 images."""
-        return points * (IMAGE_SIZE / self.sizes)[:, None]
+        """Convert points [N, 4, 2] from px of the original images to px of the 256×256 images."""
+        return scale_to_256(points, self.sizes)
 
     def to_original(self, points: np.ndarray) -> np.ndarray:
-        """[N, 4, 2] in px of the 256×256 images → px of the original images."""
+        """Convert points [N, 4, 2] from px of the 256×256 images to px of the original images."""
         return points * self.sizes[:, None] / IMAGE_SIZE
 
 
+def scale_to_256(points: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Convert points [N, 4, 2] from px of images of these sizes, [N, 2], (width, height), to px of
+    the 256×256 images."""
+    return points * (IMAGE_SIZE / sizes)[:, None]
+
+
 def dataset_fingerprint(*sets: LandmarkImages) -> str:
-    """SHA-256 of all pixels and landmarks, whatever the files are called."""
+    """Return the SHA-256 of all pixels and landmarks, whatever the files are called."""
     sha256 = hashlib.sha256()
     for data in sets:
         sha256.update(data.images.cpu().numpy().tobytes())
@@ -80,7 +82,8 @@ def dataset_fingerprint(*sets: LandmarkImages) -> str:
 def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
     """Read, check and resize the images of a ground truth's rows, once, in threads. Raises
     UserError with every image that is missing or unreadable, else as find_outside does."""
-    folder, names = Path(image_folder), table[ground_truth.NAME_COLUMN].tolist()
+    folder = Path(image_folder)
+    names = table[ground_truth.NAME_COLUMN].tolist()
     files = {Path(name).stem: name for name in ground_truth.list_folder(image_folder)}
 
     def load(name: str) -> Decoded | str:
@@ -93,28 +96,32 @@ def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
         loading = threads.map(load, names)
         loaded = list(tqdm(loading, "Reading images", len(names), leave=False, unit="image"))
     problems = [(row, text) for row, text in zip(table.index, loaded) if isinstance(text, str)]
-    ground_truth.raise_problems(image_folder, problems)
-    images, all_sizes, bits = zip(*loaded)
-    sizes = np.array(all_sizes, float)
+    raise_problems(image_folder, problems)
+    images, sizes, bits = zip(*loaded)
+    sizes = np.array(sizes, float)
     outside = find_outside(table, sizes, image_folder)
     if outside.any():
         print(f"{outside.sum()} landmarks lie just outside their image, where the skull is cut off")
-    deep = [b for b in bits if b > 8]
+    deep = [of_one for of_one in bits if of_one > 8]
     if deep:
         print(f"{len(deep)} images of {min(deep)} to {max(deep)} bits, each scaled to 8 on its own")
+    points = scale_to_256(ground_truth.landmark_values(table, "x", "y"), sizes)
+    return LandmarkImages(names, _stack(images), torch.tensor(points, dtype=torch.float32), sizes)
+
+
+def _stack(images: Sequence[np.ndarray]) -> Tensor:
+    """Stack images [256, 256, 1 or 3] to [N, C, 256, 256]; C = 1 where all are grey, else 3."""
     shape = (IMAGE_SIZE, IMAGE_SIZE, max(image.shape[2] for image in images))
     stacked = np.stack([np.broadcast_to(image, shape) for image in images])
-    tensor = torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
-    data = LandmarkImages(names, tensor, torch.empty(0), sizes)
-    points = data.to_256(ground_truth.landmark_values(table, "x", "y"))
-    return replace(data, landmarks=torch.tensor(points, dtype=torch.float32))
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
 
 
 def find_outside(table: pd.DataFrame, sizes: np.ndarray, source: str) -> np.ndarray:
     """Return which landmarks lie just outside their image, by one coordinate and MAX_OUTSIDE at
     most: bool [N, 4]. sizes: [N, 2], (width, height). Raises UserError, naming the source and the
     rows, for those that lie further out."""
-    points, names = ground_truth.landmark_values(table, "x", "y"), table[ground_truth.NAME_COLUMN]
+    points = ground_truth.landmark_values(table, "x", "y")
+    names = table[ground_truth.NAME_COLUMN]
     beyond = np.maximum(-points, points - sizes[:, None]) / sizes[:, None]  # of the side
     outside = (points < 0) | (points >= sizes[:, None])
     refused = outside.all(axis=2) | (beyond > MAX_OUTSIDE + 1e-9).any(axis=2)  # or by rounding
@@ -125,7 +132,7 @@ def find_outside(table: pd.DataFrame, sizes: np.ndarray, source: str) -> np.ndar
         where = f"lies outside the image of {width:g}×{height:g} px"
         rule = f"one coordinate may, by {MAX_OUTSIDE:.0%} of the side; {ground_truth.LEAVE_EMPTY}"
         problems.append((table.index[i], f"{landmark} {where} ({rule})"))
-    ground_truth.raise_problems(source, problems)
+    raise_problems(source, problems)
     return outside.any(axis=2)
 
 
@@ -135,7 +142,8 @@ def read_second_reader(csv_path: str, data: LandmarkImages) -> np.ndarray:
     table = ground_truth.read_ground_truth(csv_path)
     known = pd.Index([os.path.normpath(name) for name in data.names])
     indices = known.get_indexer(table[ground_truth.NAME_COLUMN].map(os.path.normpath))
-    table, indices = table[indices >= 0], indices[indices >= 0]
+    table = table[indices >= 0]
+    indices = indices[indices >= 0]
     find_outside(table, data.sizes[indices], csv_path)
     points = np.full((len(data), 4, 2), np.nan)
     points[indices] = ground_truth.landmark_values(table, "x", "y")

@@ -43,7 +43,7 @@ DPI = 120
 
 def training_curves(history: dict[str, Any], path: str) -> None:
     """Draw by epoch the losses, the share of validation landmarks within 10 px, and the learning
-    rate, the best epoch marked. history: that of checkpoint.begin_or_resume."""
+    rate, the best epoch marked. history: that of checkpoint.begin."""
     epochs = np.arange(1, len(history["train_losses"]) + 1)
     within = 100 * np.array(history["val_within_10_px"])
     figure = _new_figure(18, 5)

@@ -7,18 +7,19 @@ import math
 import os
 import time
 from argparse import Namespace
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
 from common import UserError, devices, distributed, ground_truth, plots
 from common.augmentation import Augment
-from common.checkpoint import HISTORY, begin_or_resume, checkpoint_path, save_run
+from common.checkpoint import begin, checkpoint_path, is_resumed, resume, save_run
 from common.evaluation import count_excellent
 from common.files import check_outputs
 from common.images import LandmarkImages, dataset_fingerprint, load_images
@@ -26,24 +27,39 @@ from common.models import count_parameters
 from common.summary import describe_annotations, describe_splits
 
 
-def prepare(args: Namespace) -> tuple[LandmarkImages, LandmarkImages]:
-    """Seed everything, join torchrun's other processes, and load the training and validation sets
-    onto the device. Raises UserError for an output, device, row or image that cannot be used."""
+def set_up(args: Namespace) -> torch.device:
+    """Check that the outputs can be written, select the device and join torchrun's other processes.
+
+    Returns the device of this process. Raises UserError for an output that could not be written,
+    and for a device or a precision that is not available.
+    """
     check_outputs(args, checkpoint_save_path=checkpoint_path(args.model_save_path))
     device = distributed.init_process_group(devices.select_device(args.device))
     if args.precision == "fp16" and device.type == "cpu":
         raise UserError("--precision fp16 is for CUDA devices; on a CPU use bf16 or fp32")
-    devices.make_repeatable(args.seed)
+    return device
+
+
+def load_data(args: Namespace, device: torch.device) -> tuple[LandmarkImages, LandmarkImages]:
+    """Read the ground truth, split it, and load the training and the validation set onto a device.
+
+    Images without an annotated landmark are left out. Raises UserError for a row or an image that
+    cannot be used, and where no image is left in one of the two sets.
+    """
     table = ground_truth.read_ground_truth(args.csv_path)
     splits = ground_truth.split_ground_truth(table, args.split_by, args.csv_path)
-    print(f"{describe_splits(splits)}\n{describe_annotations(splits)}")
-    train, val = (splits[n][ground_truth.has_landmarks(splits[n])] for n in ("train", "val"))
+    print(describe_splits(splits))
+    print(describe_annotations(splits))
+
+    train = splits["train"][ground_truth.has_landmarks(splits["train"])]
+    val = splits["val"][ground_truth.has_landmarks(splits["val"])]
     left_out = len(splits["train"]) + len(splits["val"]) - len(train) - len(val)
     if left_out:
         print(f"{left_out} images without a landmark stay out of training and validation")
-    if train.empty or val.empty:
-        name = "training" if train.empty else "validation"
-        raise UserError(f"{args.csv_path}: no image for {name} has an annotated landmark")
+    for rows, purpose in ((train, "training"), (val, "validation")):
+        if rows.empty:
+            raise UserError(f"{args.csv_path}: no image for {purpose} has an annotated landmark")
+
     data = load_images(pd.concat([train, val]), args.image_folder_path).to(device)
     print(f"In memory: {len(data)} images, {data.images.nbytes / 1e6:.1f} MB")
     return data[: len(train)], data[len(train) :]
@@ -95,23 +111,23 @@ def fit(
     print(f"{type(model).__name__}: {count_parameters(model):,} parameters")
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     run = _describe_run(args, train_set, val_set)
-    history = begin_or_resume(parts, run)  # fills the parts, and adds earlier trainings to run
+    if is_resumed(run):
+        run, history = resume(parts, run)
+    else:
+        run, history = begin(model, run)
     _warn(run, val_set.names)
     first_epoch = len(history["val_losses"]) + 1
     started = last_saved = time.monotonic()
     for epoch in range(first_epoch, args.epochs + 1):
-        name, epoch_started = f"Epoch {epoch}/{args.epochs}", time.monotonic()
+        epoch_started = time.monotonic()
         learning_rate = optimizer.param_groups[0]["lr"]
+        name = f"Epoch {epoch}/{args.epochs}"
         # Each epoch has its own random stream: a resumed run draws what one without a stop draws.
         seed = args.seed + 1_000_003 * epoch
-        train_loss = train_one_epoch(
-            replica, loss, optimizer, scaler, train_set, args.batch_size, seed, dtype, augment, name
-        )
+        batches = epoch_batches(train_set, args.batch_size, seed, augment, name)
+        train_loss = train_one_epoch(replica, loss, optimizer, scaler, batches, dtype=dtype)
         val_loss, within = validate(replica, loss, val_set, args.batch_size, dtype)
-        if not math.isfinite(train_loss + val_loss):
-            which = "validation" if math.isfinite(train_loss) else "training"
-            advice = "Epochs since the last save are lost; what was saved is good. Try a lower --lr"
-            raise UserError(f"{name}: the {which} loss is not finite. {advice}")
+        _check_finite(train_loss, val_loss, name)
         if isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step(val_loss)
         else:
@@ -119,8 +135,10 @@ def fit(
         is_best = val_loss < min(history["val_losses"], default=math.inf)
         if is_best:
             history["best_model_state_dict"] = copy.deepcopy(model.state_dict())
-        for key, value in zip(HISTORY, (train_loss, val_loss, within, learning_rate)):
-            history[key].append(value)
+        history["train_losses"].append(train_loss)
+        history["val_losses"].append(val_loss)
+        history["val_within_10_px"].append(within)
+        history["learning_rates"].append(learning_rate)
         seconds = time.monotonic() - epoch_started
         is_due = epoch == args.epochs or time.monotonic() - last_saved >= args.checkpoint_seconds
         if is_due and distributed.rank() == 0:
@@ -137,24 +155,28 @@ def fit(
     _report(history, first_epoch, (time.monotonic() - started) / 60, args)
 
 
-def _describe_run(args: Namespace, train: LandmarkImages, val: LandmarkImages) -> dict[str, Any]:
-    """Return what a checkpoint says of the run itself."""
-    is_annotated = torch.isfinite(train.landmarks).all(dim=-1).any(dim=0)
-    landmarks = zip(ground_truth.LANDMARK_NAMES, is_annotated)
-    return {
-        "args": vars(args),
-        "dataset_fingerprint": dataset_fingerprint(train, val),
-        "train_images": train.names,
-        "untrained_landmarks": [name for name, is_known in landmarks if not is_known],
-    }
+def epoch_batches(
+    data: LandmarkImages,
+    batch_size: int,
+    seed: int,
+    augment: Augment | None = None,
+    label: str = "Epoch",
+) -> tqdm:
+    """Return the batches of one epoch, in a progress bar: images, float32 [B, 3, 256, 256], and
+    landmarks, [B, 4, 2]. The order and the augmentation are drawn from `seed`."""
+    device = data.images.device
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed)).to(device)
+    rng = torch.Generator(device).manual_seed(seed)
 
+    def draw() -> Iterator[tuple[Tensor, Tensor]]:
+        for indices in order.split(batch_size):
+            images, landmarks = data.batch(indices)
+            if augment is not None:
+                images, landmarks = augment(images, landmarks, rng)
+            yield images, landmarks
 
-def _warn(run: dict[str, Any], val_names: list[str]) -> None:
-    for landmark in run["untrained_landmarks"]:
-        print(f"{landmark} is annotated in no training image: what is found for it means nothing")
-    trained, validated = (set(map(os.path.normpath, n)) for n in (run["train_images"], val_names))
-    if seen := len(trained & validated):
-        print(f"Initial weights were trained on {seen} of {len(val_names)} validation images")
+    number = math.ceil(len(data) / batch_size)
+    return tqdm(draw(), label, number, leave=False, unit="batch")
 
 
 def train_one_epoch(
@@ -162,45 +184,36 @@ def train_one_epoch(
     loss: nn.Module,
     optimizer: Optimizer,
     scaler: torch.amp.GradScaler,
-    data: LandmarkImages,
-    batch_size: int,
-    seed: int,
+    batches: tqdm,
     dtype: torch.dtype = torch.float32,
-    augment: Augment | None = None,
-    label: str = "Epoch",
 ) -> float:
-    """Make one pass over the data in an order drawn from `seed`. Returns the mean loss of the
-    annotated landmarks, which is not finite as soon as that of one batch is not."""
-    device = data.images.device
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed)).to(device)
-    rng = torch.Generator(device).manual_seed(seed)
-    annotated = data.annotated_shares()
-    model.train()
-    total, seen = torch.zeros((), device=device), 0
+    """Train on each batch of epoch_batches once. Returns the mean loss of the annotated landmarks,
+    which is not finite as soon as that of one batch is not."""
+    device = next(model.parameters()).device
+    totals = torch.zeros(2, device=device)  # the sum of the landmarks' losses, and their number
     last_shown = time.monotonic()
-    bar = tqdm(order.split(batch_size), label, leave=False, unit="batch")
-    for indices in bar:
-        images, landmarks = data.batch(indices)
-        if augment is not None:
-            images, landmarks = augment(images, landmarks, rng)
-        images, landmarks, weight = distributed.shard(images, landmarks)
+    model.train()
+    for images, landmarks in batches:
+        own_images, own_landmarks, share = distributed.shard(images, landmarks)
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            batch_loss = weight * loss(model(images), landmarks)
+            batch_loss = share * loss(model(own_images), own_landmarks)
         optimizer.zero_grad()
-        scaler.scale(batch_loss).backward()
+        # The loss of the batch is a sum over the processes, but their gradients are averaged.
+        scaler.scale(distributed.world_size() * batch_loss).backward()
         scaler.step(optimizer)
         scaler.update()
-        # A missing landmark has a loss of 0, so the sum is that of the annotated ones.
-        total += batch_loss.detach() * len(indices)
-        seen += len(indices)
+        # A missing landmark has a loss of 0, so the sum over all is that of the annotated ones.
+        loss_sum = batch_loss.detach() * landmarks.shape[:2].numel()
+        totals += torch.stack([loss_sum, _count_annotated(own_landmarks)])
         # Reading a number from the GPU waits for it, so the bar does so about once a second.
         if time.monotonic() - last_shown > 1:
-            mean = (total / annotated[order[:seen]].sum()).item()
+            mean = (totals[0] / totals[1]).item()
             if not math.isfinite(mean) and distributed.world_size() == 1:
                 break  # in a run of several processes, the others would wait for this one
-            bar.set_postfix(loss=f"{mean:.6f}")
+            batches.set_postfix(loss=f"{mean:.6f}")
             last_shown = time.monotonic()
-    return distributed.mean(total).item() / annotated.sum().item()
+    loss_sum, annotated = distributed.sum_over_processes(totals).tolist()
+    return loss_sum / annotated
 
 
 @torch.inference_mode()
@@ -213,33 +226,80 @@ def validate(
 ) -> tuple[float, float]:
     """Return, without training, the mean loss of the annotated landmarks and the share of them that
     is found within 10 px (the report's "Excellent")."""
+    device = data.images.device
+    totals = torch.zeros(3, device=device)  # as in train_one_epoch, and how many are excellent
     model.eval()
-    annotated = data.annotated_shares().sum().item()  # a quarter of the landmarks
-    totals = torch.zeros(2, device=data.images.device)
     for start in range(0, len(data), batch_size):
-        batch = data.batch(slice(start, start + batch_size))
-        images, landmarks, weight = distributed.shard(*batch)
-        with torch.autocast(images.device.type, dtype=dtype, enabled=dtype != torch.float32):
-            heatmaps = model(images)
-            batch_loss = weight * loss(heatmaps, landmarks)
-        excellent = count_excellent(heatmaps, landmarks) * (weight > 0)
-        totals += torch.stack([batch_loss * len(batch[0]), excellent])
-    total, excellent = distributed.mean(totals).tolist()
-    return total / annotated, excellent * distributed.world_size() / (4 * annotated)
+        images, landmarks = data.batch(slice(start, start + batch_size))
+        own_images, own_landmarks, share = distributed.shard(images, landmarks)
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            heatmaps = model(own_images)
+            batch_loss = share * loss(heatmaps, own_landmarks)
+        loss_sum = batch_loss * landmarks.shape[:2].numel()
+        excellent = count_excellent(heatmaps, own_landmarks)
+        totals += torch.stack([loss_sum, _count_annotated(own_landmarks), excellent])
+    loss_sum, annotated, excellent = distributed.sum_over_processes(totals).tolist()
+    return loss_sum / annotated, excellent / annotated
+
+
+def _count_annotated(landmarks: Tensor) -> Tensor:
+    """Count the landmarks, [B, 4, 2], that are annotated: float32 scalar."""
+    return torch.isfinite(landmarks).all(dim=-1).sum(dtype=torch.float32)
+
+
+def _describe_run(
+    args: Namespace, train_set: LandmarkImages, val_set: LandmarkImages
+) -> dict[str, Any]:
+    """Return what a checkpoint says of the run itself."""
+    annotated_images = torch.isfinite(train_set.landmarks).all(dim=-1).sum(dim=0)
+    return {
+        "args": vars(args),
+        "dataset_fingerprint": dataset_fingerprint(train_set, val_set),
+        "train_images": train_set.names,
+        "untrained_landmarks": [
+            name
+            for name, images in zip(ground_truth.LANDMARK_NAMES, annotated_images.tolist())
+            if images == 0
+        ],
+    }
+
+
+def _warn(run: dict[str, Any], val_names: list[str]) -> None:
+    """Print which landmarks are not learned, and how many validation images are not new."""
+    for landmark in run["untrained_landmarks"]:
+        print(f"{landmark} is annotated in no training image: what is found for it means nothing")
+    trained_on = {os.path.normpath(name) for name in run["train_images"]}
+    seen = trained_on.intersection(map(os.path.normpath, val_names))
+    if seen:
+        print(f"Initial weights were trained on {len(seen)} of {len(val_names)} validation images")
+
+
+def _check_finite(train_loss: float, val_loss: float, epoch: str) -> None:
+    """Raise UserError for a loss that is not finite, before anything of this epoch is kept."""
+    for name, loss in (("training", train_loss), ("validation", val_loss)):
+        if not math.isfinite(loss):
+            raise UserError(
+                f"{epoch}: the {name} loss is not finite. Epochs since the last save are lost; "
+                "what was saved is good. Try a lower --lr"
+            )
 
 
 def _report(history: dict[str, Any], first_epoch: int, minutes: float, args: Namespace) -> None:
+    """Print what the run has come to, and where its files are."""
     if first_epoch > args.epochs:
         print(f"All {args.epochs} epochs are done already; nothing is left to train")
         plots.training_curves(history, args.plot_save_path)  # it may have been killed before
         return
-    train_losses, val_losses, within, _ = (history[name] for name in HISTORY)
+    train_losses = history["train_losses"]
+    val_losses = history["val_losses"]
+    within = history["val_within_10_px"]
     best = val_losses.index(min(val_losses))
-    gaps = [val_loss - train_loss for val_loss, train_loss in zip(val_losses, train_losses)]
+    gap_of_best = val_losses[best] - train_losses[best]
+    gap_of_last = val_losses[-1] - train_losses[-1]
     print(
         f"Trained {args.epochs + 1 - first_epoch} epochs in {minutes:.1f} minutes; best "
         f"validation loss {val_losses[best]:.6f} in epoch {best + 1}\n"
-        f"Train-val gap:   {gaps[best]:.6f} in epoch {best + 1}, {gaps[-1]:.6f} in the last\n"
+        f"Train-val gap:   {gap_of_best:.6f} in epoch {best + 1}, {gap_of_last:.6f} in the last\n"
         f"Within 10 px:    {within[best]:.1%} in epoch {best + 1}, {within[-1]:.1%} in the last, "
         "of the validation landmarks\n"
         f"Best model:      {args.model_save_path}\n"

@@ -7,7 +7,7 @@ import zipfile
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torchvision.models import ResNet, ResNet34_Weights, resnet34
 
@@ -15,15 +15,16 @@ from common import UserError
 
 
 def load_weights(model: nn.Module, path: str) -> dict[str, Any]:
-    """Fill a network from a file: a checkpoint (its last weights), which is returned, or a state
-    dict, for which {} is. Raises UserError as read_file and fill do."""
+    """Fill a network from a file, which is a checkpoint (of which the last weights are taken) or a
+    state dict. Returns the checkpoint, or {} for a state dict. Raises UserError as read_file and
+    fill do."""
     content = read_file(path)
     fill(model, content, path)
     return content if "model_state_dict" in content else {}
 
 
 def load_resnet34(source: str) -> ResNet:
-    """Return torchvision's ResNet-34, the encoder of Hypothesis 3.
+    """Return torchvision's ResNet-34, the encoder of Hypothesis 3, without its head.
 
     source: "imagenet" (downloaded to torch's cache), "none" (random weights), or the path of a file
     with its state dict. Raises UserError when these weights are not available.
@@ -31,20 +32,34 @@ def load_resnet34(source: str) -> ResNet:
     encoder = resnet34()
     encoder.fc = nn.Identity()
     if source == "imagenet":
-        weights = ResNet34_Weights.IMAGENET1K_V1
-        cached = f"{torch.hub.get_dir()}/checkpoints/{os.path.basename(weights.url)}"
-        try:
-            fill(encoder, weights.get_state_dict(check_hash=True, weights_only=True), cached)
-        except Exception as error:  # no network, a proxy's page, a full disk, a damaged cache
-            raise UserError(
-                "the ImageNet weights of ResNet-34 are not available "
-                f"({' '.join(str(error).split())[:100]}). If there is a file {cached}, delete it: "
-                f"it is damaged. Else run where {weights.url} can be reached; or put that file "
-                "there by hand; or start from random weights with --encoder_weights none"
-            ) from error
+        _fill_from_imagenet(encoder)
     elif source != "none":
-        fill(encoder, read_file(source), source)
+        _fill_without_head(encoder, read_file(source), source)
     return encoder
+
+
+def _fill_from_imagenet(encoder: ResNet) -> None:
+    weights = ResNet34_Weights.IMAGENET1K_V1
+    cached = f"{torch.hub.get_dir()}/checkpoints/{os.path.basename(weights.url)}"
+    try:
+        content = weights.get_state_dict(check_hash=True, weights_only=True)
+        _fill_without_head(encoder, content, cached)
+    except Exception as error:  # no network, a proxy's page, a full disk, a damaged cache
+        raise UserError(
+            "the ImageNet weights of ResNet-34 are not available "
+            f"({' '.join(str(error).split())[:100]}). If there is a file {cached}, delete it: "
+            f"it is damaged. Else run where {weights.url} can be reached; or put that file "
+            "there by hand; or start from random weights with --encoder_weights none"
+        ) from error
+
+
+def _fill_without_head(encoder: ResNet, content: Any, path: str) -> None:
+    """Fill the encoder from the weights of a ResNet-34, with or without its head."""
+    state_dict = find_state_dict(content, path)
+    encoder_weights = {
+        key: value for key, value in state_dict.items() if key not in ("fc.weight", "fc.bias")
+    }
+    fill(encoder, encoder_weights, path)
 
 
 def read_file(path: str) -> Any:
@@ -70,26 +85,33 @@ def read_file(path: str) -> Any:
         raise UserError(f"{path}: {reason}") from error
 
 
+def find_state_dict(content: Any, path: str) -> dict[str, Tensor]:
+    """Return the state dict that a file's content is, or has under one of the usual names, without
+    the prefix of DataParallel. Raises UserError where there is none."""
+    for name in ("model_state_dict", "state_dict"):
+        if isinstance(content, dict):
+            content = content.get(name, content)
+    is_state_dict = isinstance(content, dict) and all(map(torch.is_tensor, content.values()))
+    if not is_state_dict or not content:
+        raise UserError(f"{path}: holds no state dict")
+    state_dict = {str(key): value for key, value in content.items()}
+    consume_prefix_in_state_dict_if_present(state_dict, "module.")
+    return state_dict
+
+
 def fill(model: nn.Module, content: Any, path: str) -> None:
     """Fill a model from a file's content: a state dict, or one under one of the usual names. Raises
     UserError for weights of another network, and for values that are not finite."""
-    for name in ("model_state_dict", "state_dict"):
-        content = content.get(name, content) if isinstance(content, dict) else None
-    if not (content and all(map(torch.is_tensor, content.values()))):
-        raise UserError(f"{path}: holds no state dict")
-    weights = {str(key): value for key, value in content.items()}
-    consume_prefix_in_state_dict_if_present(weights, "module.")  # of DataParallel
-    for key in ("fc.weight", "fc.bias"):  # a ResNet's head, which is not used here
-        weights.pop(key, None)
+    state_dict = find_state_dict(content, path)
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict(state_dict)
     except RuntimeError as error:
         # One key is enough to tell the two networks apart.
         for key, owner in (
             ("dconv_down1.0.weight", "Hypotheses 1 and 2 (UNet)"),
             ("firstconv.weight", "Hypothesis 3 (ResNetUNet)"),
         ):
-            if key in weights and key not in model.state_dict():
+            if key in state_dict and key not in model.state_dict():
                 raise UserError(f"{path}: these weights belong to {owner}") from error
         first = str(error).split("\n", 1)[-1].strip().split("\n")[0]
         raise UserError(f"{path}: not weights of {type(model).__name__}: {first[:200]}") from error

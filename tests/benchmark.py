@@ -72,7 +72,7 @@ from common.heatmaps import gaussian_heatmaps
 from common.images import IMAGE_SIZE, LandmarkImages, load_images
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 from common.models import ResNetUNet, UNet
-from common.training import train_one_epoch
+from common.training import epoch_batches, train_one_epoch
 
 BATCH = 8
 SIGMA = 10.0
@@ -171,9 +171,12 @@ def our_epoch(
     network_class, criterion = recipe
     model, optimizer, scaler = start(network_class, data.images.device, dtype)
     loss = HeatmapLoss(criterion, SIGMA)
-    return lambda: train_one_epoch(
-        model, loss, optimizer, scaler, data, BATCH, 0, dtype, augmentation
-    )
+
+    def epoch() -> float:
+        batches = epoch_batches(data, BATCH, 0, augmentation)
+        return train_one_epoch(model, loss, optimizer, scaler, batches, dtype=dtype)
+
+    return epoch
 
 
 def plain_epoch(

@@ -56,7 +56,7 @@ def test_figures_of_a_table_made_by_hand(data, capsys):
         "OFD-1 is the left end 7 of 9",
         "BPD-1 is the upper end 7 of 9",
         "BPD-1 is the left end 1 of 9",
-        "Subjects 7",
+        "Subjects (by image_name) 7",
     )
 
     audit = pd.read_csv("audit.csv")
@@ -172,7 +172,7 @@ def test_counts_are_of_what_is_annotated(data, capsys):
         capsys,
         "Plausible annotations 0 of 0 angle",
         # row 0 is for training, row 1 for the test; nobody is on the others
-        "Subjects 1 val images of training's subjects 0 of 1 (0.0%)",
+        "Subjects (by SubjectID) 1 val images of training's subjects 0 of 1 (0.0%)",
         "test images of training's subjects 1 of 1 (100.0%)",
         "Picture: not drawn, as no image has all four landmarks",
     )

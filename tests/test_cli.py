@@ -13,7 +13,7 @@ from tqdm import tqdm
 from common import UserError, cli
 
 COUNT, SEED = cli.whole_number(1), cli.whole_number(0)
-RATE, SECONDS = cli.number(1e-30), cli.number(0)
+RATE, SECONDS = cli.positive_number, cli.number(0)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,9 @@ def test_numbers_within_their_limits(parse, text, value):
     [
         (COUNT, ["0", "0.5", "many", "", "-1", "9" * 5000], "a whole number from 1 to 4294967295"),
         (SEED, ["-1", str(2**32)], "a whole number from 0 to 4294967295"),
-        (RATE, ["0", "-0.1", "nan", "inf", "1e300"], "a number from 1e-30 to 4294967295"),
+        (RATE, ["0", "-0.1", "nan", "many", ""], "a number above 0"),
+        (RATE, ["inf", "1e300"], "at most 4294967295"),
+        (SECONDS, ["-1", "nan", "inf"], "a number from 0 to 4294967295"),
     ],
 )
 def test_numbers_beyond_their_limits(parse, texts, limits):
@@ -41,9 +43,28 @@ def test_numbers_beyond_their_limits(parse, texts, limits):
         assert str(refused.value) == f"{text}: must be {limits}"
 
 
+RECIPE = {"model_save_path": "m.pth", "batch_size": 8, "epochs": 50, "lr": 0.1, "precision": "fp32"}
+
+
+def test_help_names_the_defaults_that_there_are(capsys):
+    tester = cli.tester_parser("", hypothesis=1, review_confidence=0.3)
+    for parser in (cli.trainer_parser("", hypothesis=1, **RECIPE), tester):
+        with pytest.raises(SystemExit):
+            parser.parse_args(["--help"])
+        printed = capsys.readouterr().out
+        assert "images per step (default: 8)" in printed
+        assert "None" not in printed
+        assert "SUPPRESS" not in printed
+
+
+def test_a_misspelt_default_of_a_recipe_is_no_default():
+    with pytest.raises(TypeError, match="epoch"):
+        cli.trainer_parser("", hypothesis=1, epoch=16, **RECIPE)
+
+
 def test_what_has_no_default_is_asked_for(capsys):
     for parser, missing in (
-        (cli.trainer_parser("", hypothesis=1), "--csv_path, --image_folder_path"),
+        (cli.trainer_parser("", hypothesis=1, **RECIPE), "--csv_path, --image_folder_path"),
         (cli.tester_parser("", hypothesis=1, review_confidence=1), "--image_folder_path, --model_"),
     ):
         with pytest.raises(SystemExit):

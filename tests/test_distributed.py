@@ -153,18 +153,23 @@ def test_what_only_process_1_meets_is_said_too(tmp_path):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_shards_make_up_the_batch(size, monkeypatch):
-    """Each image is in one share, and the mean of the weighted means is the mean."""
+    """Each image is in one of them, and the sum of share × mean is the mean. A process for which
+    no image is left has one without landmarks."""
     values = torch.arange(12.0).reshape(3, 4)
     monkeypatch.setattr(distributed, "world_size", lambda: size)
-    seen, means = [], []
+    seen, parts = [], []
     for rank in range(size):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        share, same, weight = distributed.shard(values, values)
-        assert torch.equal(share, same)
-        means.append(weight * share.mean())
-        seen += share.tolist() if weight else []
+        images, landmarks, share = distributed.shard(values, values)
+        parts.append(share * images.mean())
+        if share > 0:
+            assert torch.equal(images, landmarks)
+            seen += images.tolist()
+        else:
+            assert images.shape == landmarks.shape == (1, 4)
+            assert landmarks.isnan().all()
     assert seen == values.tolist()
-    assert sum(means) / size == pytest.approx(values.mean().item())
+    assert sum(parts) == pytest.approx(values.mean().item())
 
 
 if __name__ == "__main__":

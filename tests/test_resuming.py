@@ -302,6 +302,15 @@ def test_a_checkpoint_of_other_make_is_refused(tmp_path, change, message):
     assert files_in(tmp_path) == before
 
 
+def test_a_fault_of_our_own_is_not_the_checkpoints(tmp_path, monkeypatch):
+    run(tmp_path, epochs=1)
+    for name in ("_differences", "_inherit", "_holds"):
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, name, lambda *_: 1 + "1")
+            with pytest.raises(TypeError, match="unsupported operand"):
+                run(tmp_path, epochs=1, resume=True)
+
+
 def test_files_that_cannot_be_moved_aside_are_named(tmp_path, monkeypatch):
     run(tmp_path, epochs=1)
     before = files_in(tmp_path)

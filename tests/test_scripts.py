@@ -223,6 +223,7 @@ def test_hypothesis_3_with_the_augmentation_or_from_weights(handed_to_fit, monke
     monkeypatch.delattr("torchvision.models._api.load_state_dict_from_url")
     seen = handed_to_fit(3, "--encoder_weights", "imagenet", "--initial_weights", "model.pth")
     assert seen["args"].initial_weights == "model.pth"
+    assert seen["args"].encoder_weights == "none"  # which the checkpoint keeps
 
 
 def test_the_six_split_alike(handed_to_fit, data_arguments, weights, monkeypatch, small_images):

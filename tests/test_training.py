@@ -9,7 +9,7 @@ from common import training
 from common.images import LandmarkImages
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 from common.models import UNet
-from common.training import train_one_epoch, validate, warmup_cosine
+from common.training import epoch_batches, train_one_epoch, validate, warmup_cosine
 
 MSE = HeatmapLoss(torch.nn.MSELoss(), sigma=10)
 
@@ -73,9 +73,7 @@ def run_epoch(seed, batch_size=3, lr=0.0, loss=MSE, data=None):
         loss,
         torch.optim.SGD(model.parameters(), lr=lr),
         torch.amp.GradScaler("cpu", enabled=False),
-        numbered_images(10) if data is None else data,
-        batch_size,
-        seed=seed,
+        epoch_batches(numbered_images(10) if data is None else data, batch_size, seed),
     )
     return model, mean_loss
 
@@ -142,7 +140,8 @@ def test_the_network_computes_in_the_precision_asked_for(dtype):
     model = torch.nn.Conv2d(3, 4, 3, padding=1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    train_one_epoch(model, loss, optimizer, scaler, numbered_images(2), 2, seed=0, dtype=dtype)
+    batches = epoch_batches(numbered_images(2), 2, seed=0)
+    train_one_epoch(model, loss, optimizer, scaler, batches, dtype=dtype)
     validate(model, loss, numbered_images(2), 2, dtype)
     assert seen == [(dtype, torch.float32)] * 2
     assert model.weight.dtype == torch.float32
