@@ -54,9 +54,12 @@ def implausibility(measures: pd.DataFrame) -> pd.Series:
     return (1 - shares).clip(lower=0).sum(axis=1, skipna=False)
 
 
-def plausible_shares(measures: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def plausible_shares(measures: pd.DataFrame) -> tuple[np.ndarray, np.ndarray] | None:
     """Return where each tenth of the rows of an audit_table begins and ends, [11], and the share of
-    plausible annotations in it, [10], NaN where none has all four landmarks."""
+    plausible annotations in it, [10], NaN where none has all four landmarks. None where there are
+    fewer than ten rows."""
+    if len(measures) < TENTHS:
+        return None
     bounds = np.linspace(0, len(measures), TENTHS + 1).round().astype(int)
     parts = (measures["plausible"].iloc[a:b].dropna() for a, b in zip(bounds, bounds[1:]))
     return bounds, np.array([part.astype(float).mean() for part in parts])
@@ -74,11 +77,14 @@ def describe_audit(
         share = f" ({is_so.mean():.1%})" if len(is_so) else ""
         return f"{label:<38}{is_so.sum():5d} of {len(is_so)}{share}"
 
+    if not ground_truth.has_landmarks(table).any():
+        return f"{describe_splits(splits)}\n\nNo landmark is annotated: there is nothing to audit"
     lines = [describe_splits(splits), "", line("Plausible annotations", plausible)]
-    if len(measures) >= TENTHS:
-        shares = " ".join(f"{share:.0%}" for share in plausible_shares(measures)[1])
-        shares = shares.replace("nan%", "-")
-        lines.append(f"{'  in each tenth of the rows':<38}{shares}")
+    shares = plausible_shares(measures)
+    if shares is not None:
+        _, heights = shares
+        text = " ".join("-" if np.isnan(share) else f"{share:.0%}" for share in heights)
+        lines.append(f"{'  in each tenth of the rows':<38}{text}")
     passed = within_limits(measures)[known]
     lines.append(line(f"  angle above {MIN_ANGLE:g}", passed["angle"]))
     closer = f"  midpoint distance below {MAX_MIDPOINT_DISTANCE:g}"
@@ -123,12 +129,12 @@ def main(argv: list[str] | None = None) -> None:
     measures = audit_table(table, splits)
     print(describe_audit(measures, table, splits))
     if second is not None:
-        order, distances = compare_readers(
-            data.landmarks.numpy().astype(float), data.to_256(second)
-        )
-        second = reorder(second, order)
-        measures = measures.join(reader_columns(second, distances))
-        print(f"\n{describe_readers(distances, audited_groups(table, splits))}")
+        annotated = data.landmarks.numpy().astype(float)
+        comparison = compare_readers(annotated, data.to_256(second))
+        second = reorder(second, comparison.order)
+        measures = measures.join(reader_columns(second, comparison.distances))
+        if ground_truth.has_landmarks(table).any():
+            print(f"\n{describe_readers(comparison, audited_groups(table, splits))}")
     if args.csv_save_path:
         write_table(measures, args.csv_save_path)
         print(f"\nTable:   {args.csv_save_path}")

@@ -102,17 +102,31 @@ EIGHT_ORDERS = np.array(
 )
 
 
+def are_comparable(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return in which images two readers' landmarks, [N, 4, 2] each, can be matched: bool [N]. One
+    must know all four ends and the other at least three. With fewer, the ends that happen to be
+    known decide which diameter is taken for which, and they cross."""
+    known = np.isfinite(landmarks).all(axis=-1).sum(axis=1)
+    known_reference = np.isfinite(reference).all(axis=-1).sum(axis=1)
+    fewer, more = np.minimum(known, known_reference), np.maximum(known, known_reference)
+    return (more == 4) & (fewer >= 3)
+
+
 def in_best_order(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Match the ends of each image's two diameters with those of a reference: which diameter is
     called OFD, and which end 1, are conventions. Of the EIGHT_ORDERS, the lowest mean distance
     decides.
 
-    landmarks, reference: [N, 4, 2]; where one is NaN, the image keeps its names. Returns the order
-    [N, 4]: landmarks[n, order[n, i]] is matched with reference[n, i].
+    landmarks, reference: [N, 4, 2]; where they are not comparable, the image keeps its names.
+    Returns the order [N, 4]: landmarks[n, order[n, i]] is matched with reference[n, i].
     """
     every_way = landmarks[:, EIGHT_ORDERS]  # image, way, end, (x, y)
-    means = np.linalg.norm(every_way - reference[:, None], axis=-1).mean(axis=-1)
-    return EIGHT_ORDERS[means.argmin(axis=-1)]  # that of NaN is 0, the names as they are
+    distances = np.linalg.norm(every_way - reference[:, None], axis=-1)
+    # Of an end that one of the two does not know there is no distance, whichever the way. So every
+    # way has as many, and the lowest sum is that with the lowest mean.
+    best = EIGHT_ORDERS[np.nansum(distances, axis=-1).argmin(axis=-1)]
+    is_comparable = are_comparable(landmarks, reference)[:, None]
+    return np.where(is_comparable, best, EIGHT_ORDERS[0])
 
 
 def reorder(landmarks: np.ndarray, order: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common import UserError
-from common.biometry import diameters, in_best_order, is_plausible, reorder
+from common.biometry import are_comparable, diameters, in_best_order, is_plausible, reorder
 from common.figures import BANDS
 from common.ground_truth import RATE_COLUMN, landmark_values
 from common.heatmaps import argmax_landmarks, confidence
@@ -149,28 +149,63 @@ def choose_review_confidence(predictions: Predictions) -> float | None:
     return None
 
 
-def compare_readers(
-    annotated: np.ndarray, second: np.ndarray, predicted: np.ndarray | None = None
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Measure how far annotations, a second reader's landmarks and predictions lie apart, the ends
-    matched as in_best_order does it.
+@dataclass
+class ReaderComparison:
+    """How far annotations, a second reader's landmarks and predictions lie apart.
 
-    annotated, second, predicted: [N, 4, 2] in px of the 256×256 image, NaN where not known.
-    Returns the order [N, 4] in which the second reader's ends match the annotated ones, and the
-    distances by name, float64 [N, 4] in px of the 256×256 image, NaN where one of the two is.
+    order: [N, 4], in which the second reader's ends match the annotated ones, as in_best_order
+    finds it. distances: by what is compared, float64 [N, 4] in px of the 256×256 image; NaN where
+    one of the two does not know the landmark, or the two are not comparable. left_out: by what is
+    compared, the images in which both know landmarks, and are not comparable: bool [N].
     """
 
-    def distance(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
-        matched = reorder(points, in_best_order(points, reference))
-        return np.linalg.norm(matched - reference, axis=-1)
+    order: np.ndarray
+    distances: dict[str, np.ndarray]
+    left_out: dict[str, np.ndarray]
 
-    # An incomplete annotation cannot name the ends; the prediction does.
-    is_incomplete = np.isnan(annotated).any(axis=(1, 2), keepdims=True)
-    naming = annotated if predicted is None else np.where(is_incomplete, predicted, annotated)
-    order = in_best_order(second, naming)
-    apart = np.linalg.norm(reorder(second, order) - annotated, axis=-1)
-    distances = {"annotated to second reader": apart}
+
+def compare_readers(
+    annotated: np.ndarray, second: np.ndarray, predicted: np.ndarray | None = None
+) -> ReaderComparison:
+    """Compare annotations, a second reader's landmarks and, where there are any, predictions, each
+    pair with the ends matched as in_best_order does it.
+
+    annotated, second, predicted: [N, 4, 2] in px of the 256×256 image, NaN where not known.
+    """
+    pairs = {"annotated to second reader": (second, annotated)}
     if predicted is not None:
-        distances["predicted to second reader"] = distance(second, predicted)
-        distances["predicted to annotated"] = distance(annotated, predicted)
-    return order, distances
+        pairs["predicted to second reader"] = (second, predicted)
+        pairs["predicted to annotated"] = (annotated, predicted)
+    distances, left_out = {}, {}
+    for name, (points, reference) in pairs.items():
+        distances[name] = distances_in_best_order(points, reference)
+        both_know = has_known(points) & has_known(reference)
+        left_out[name] = both_know & ~are_comparable(points, reference)
+    return ReaderComparison(in_best_order(second, annotated), distances, left_out)
+
+
+def distances_in_best_order(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return the distances of two readers' landmarks, [N, 4, 2] each, with the ends matched:
+    [N, 4], NaN where a landmark is not known, and in images that are not comparable."""
+    matched = reorder(landmarks, in_best_order(landmarks, reference))
+    distances = np.linalg.norm(matched - reference, axis=-1)
+    return np.where(are_comparable(landmarks, reference)[:, None], distances, np.nan)
+
+
+def has_known(landmarks: np.ndarray) -> np.ndarray:
+    """Return in which images any of the landmarks [N, 4, 2] is known: bool [N]."""
+    return np.isfinite(landmarks).any(axis=(1, 2))
+
+
+def compare_names(annotated: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
+    """Return the mean error of the images with four annotated ends, as the ends are named and with
+    the ends matched: a much lower second one says that they are named by another rule.
+
+    annotated, predicted: [N, 4, 2] in px of the 256×256 image. Both are NaN without such images.
+    """
+    is_complete = np.isfinite(annotated).all(axis=(1, 2))
+    if not is_complete.any():
+        return np.nan, np.nan
+    annotated, predicted = annotated[is_complete], predicted[is_complete]
+    by_name = np.linalg.norm(predicted - annotated, axis=-1).mean()
+    return by_name, distances_in_best_order(annotated, predicted).mean()

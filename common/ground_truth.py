@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,10 @@ LEAVE_EMPTY = "where a landmark is not annotated, leave both cells empty"
 Problem = tuple[int, str]  # the row, from 0, and what is wrong with it
 
 
-def read_ground_truth(csv_path: str) -> pd.DataFrame:
+def read_ground_truth(csv_path: str, names: Sequence[str] | None = None) -> pd.DataFrame:
     """Read the landmarks of all images from a local UTF-8 file with commas.
 
+    names: where given, those of images, and the rows of other images are left out unchecked.
     Returns one row per image in the order of the file: `image_name` and the eight coordinates
     `ofd_1_x … bpd_2_y`, float64, in pixels of the original image; then, where the file has them,
     `px_to_mm_rate`, float64, and `SubjectID`, text. What is not known (empty, `NA`, `nan`) is NaN
@@ -41,6 +43,8 @@ def read_ground_truth(csv_path: str) -> pd.DataFrame:
     Raises UserError, naming file, row and column, for everything that cannot be used.
     """
     cells = _read_cells(csv_path)
+    if names is not None:
+        cells = _rows_of(names, cells, csv_path)
     table = cells.reindex(columns=[*COLUMNS, *cells.columns.difference(COLUMNS, sort=False)])
     for column in table.columns.difference([NAME_COLUMN, SUBJECT_COLUMN]):
         table[column] = pd.to_numeric(table[column], errors="coerce").astype(np.float64)
@@ -49,6 +53,12 @@ def read_ground_truth(csv_path: str) -> pd.DataFrame:
         table[SUBJECT_COLUMN] = subjects.mask(subjects.str.lower().isin(NOT_KNOWN), "")
     raise_problems(csv_path, _find_problems(cells, table))
     return table
+
+
+def plain_name(name: str) -> str:
+    """Return the one spelling under which an image of this name is found: `./a.png` is `a.png`,
+    and "ä" is one character, which a Mac writes as two."""
+    return unicodedata.normalize("NFC", os.path.normpath(name))
 
 
 def list_images(image_folder: str) -> pd.DataFrame:
@@ -64,7 +74,7 @@ def list_images(image_folder: str) -> pd.DataFrame:
         there = f"; there are {', '.join(endings)} files: convert them first" if endings else ""
         raise UserError(f"{image_folder}: holds no image files ({', '.join(IMAGE_ENDINGS)}){there}")
     # Before pandas has them: with pyarrow it cannot hold a name that is not UTF-8.
-    raise_problems(image_folder, _find_name_problems(names))
+    raise_problems(image_folder, _find_name_problems(enumerate(names)))
     return pd.DataFrame({NAME_COLUMN: names}).reindex(columns=list(COLUMNS))
 
 
@@ -174,6 +184,18 @@ def _read_cells(csv_path: str) -> pd.DataFrame:
     return cells[used].reset_index(drop=True)
 
 
+def _rows_of(names: Sequence[str], cells: pd.DataFrame, csv_path: str) -> pd.DataFrame:
+    """Return the rows of the images of these names. Raises UserError where there is none."""
+    wanted = {plain_name(name) for name in names}
+    rows = cells[cells[NAME_COLUMN].map(plain_name).isin(wanted)]
+    if rows.empty:
+        raise UserError(
+            f"{csv_path}: has no row of these images: the first of them is {names[0]}, and the "
+            f"first row is that of {cells[NAME_COLUMN].iloc[0]}"
+        )
+    return rows
+
+
 def _read_text(csv_path: str) -> str:
     """Return the text of a file, without a byte-order mark and empty lines at its beginning."""
     try:
@@ -225,10 +247,11 @@ def _match_header(first_row: Iterable[str], csv_path: str, first_line: str) -> l
     return header
 
 
-def _find_name_problems(names: Iterable[str]) -> list[Problem]:
+def _find_name_problems(rows: Iterable[tuple[int, str]]) -> list[Problem]:
+    """Return what is wrong with the names of images, given with the number of their row."""
     problems = []
     seen = set()
-    for row, name in enumerate(names):
+    for row, name in rows:
         path = os.path.normpath(name)
         if not name:
             problems.append((row, "no image name"))
@@ -243,14 +266,15 @@ def _find_name_problems(names: Iterable[str]) -> list[Problem]:
 
 
 def _find_problems(cells: pd.DataFrame, table: pd.DataFrame) -> list[Problem]:
+    """Return what is wrong with the rows of a table, given with its cells as text."""
     names = table[NAME_COLUMN]
-    problems = _find_name_problems(names)
+    problems = _find_name_problems(names.items())
     for column in cells.columns.difference([NAME_COLUMN, SUBJECT_COLUMN], sort=False):
         values = table[column]
         texts = cells[column]
         rule = "a number above 0" if column == RATE_COLUMN else "a number"
         is_good = np.isfinite(values) & ((values > 0) | (column != RATE_COLUMN))
-        for row in np.flatnonzero(~is_good & ~texts.str.lower().isin(NOT_KNOWN)).tolist():
+        for row in table.index[~is_good & ~texts.str.lower().isin(NOT_KNOWN)]:
             problems.append((row, f"{names[row]}: {column} is '{texts[row]}', not {rule}"))
     if problems:
         return problems
@@ -265,6 +289,7 @@ def _find_problems(cells: pd.DataFrame, table: pd.DataFrame) -> list[Problem]:
         ((points < 0).all(axis=2), f"lies outside the image; {LEAVE_EMPTY}"),
         (is_one_point, "is where the other end of the diameter is"),
     ):
-        for row, i in np.argwhere(found).tolist():
+        for position, i in np.argwhere(found).tolist():
+            row = table.index[position]
             problems.append((row, f"{names[row]}: {LANDMARK_NAMES[i]} {text}"))
     return problems

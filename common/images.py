@@ -138,18 +138,31 @@ def find_outside(table: pd.DataFrame, sizes: np.ndarray, source: str) -> np.ndar
 
 def read_second_reader(csv_path: str, data: LandmarkImages) -> np.ndarray:
     """Read another reader's landmarks of the images of these names: float64 [N, 4, 2], px of the
-    original images, NaN where there is none. Raises UserError for a bad row, or if all are NaN."""
-    table = ground_truth.read_ground_truth(csv_path)
-    known = pd.Index([os.path.normpath(name) for name in data.names])
-    indices = known.get_indexer(table[ground_truth.NAME_COLUMN].map(os.path.normpath))
-    table = table[indices >= 0]
-    indices = indices[indices >= 0]
+    original images, NaN where there is none. Rows of other images are left out unchecked.
+
+    Raises UserError for a bad row, if no landmark is known, and for a tester's own table, which
+    holds the landmarks of the ground truth again.
+    """
+    table = ground_truth.read_ground_truth(csv_path, data.names)
+    if "ofd_1_pred_x" in pd.read_csv(csv_path, nrows=0).columns:
+        raise UserError(
+            f"{csv_path}: is a tester's table: its landmarks are those of the ground truth again, "
+            "and not another reader's"
+        )
+    known = pd.Index([ground_truth.plain_name(name) for name in data.names])
+    names = table[ground_truth.NAME_COLUMN].map(ground_truth.plain_name)
+    indices = known.get_indexer(names)
     find_outside(table, data.sizes[indices], csv_path)
     points = np.full((len(data), 4, 2), np.nan)
     points[indices] = ground_truth.landmark_values(table, "x", "y")
     if np.isnan(points).all():
         raise UserError(f"{csv_path}: no landmark of these images ({data.names[0]}, …) is in it")
-    print(f"{csv_path}: another reader's landmarks of {len(table)} of the {len(data)} images")
+    count = ground_truth.has_landmarks(table).sum()
+    print(f"{csv_path}: another reader's landmarks of {count} of the {len(data)} images")
+    found = set(names)
+    absent = [name for name, plain in zip(data.names, known) if plain not in found]
+    if absent:
+        print(f"{csv_path}: has no row of {len(absent)} of these images, {absent[0]} for one")
     return points
 
 

@@ -139,7 +139,7 @@ def _predictions_pdf(case: Callable[[int], _Case], count: int) -> bytes:
     with PdfPages(pdf) as pages:  # it keeps the pixels of all pages until its end, so they are few
         for start in tqdm(range(0, count, 6), "Drawing", leave=False, unit="page"):
             figure = _new_figure(8, 12.75)
-            axes = figure.subplots(3, 2).flat
+            axes = list(figure.subplots(3, 2).flat)
             for axis, index in zip(axes, range(start, start + 6)):
                 if index < count:
                     _draw_one_panel(axis, case(index))
@@ -258,22 +258,23 @@ def error_distribution(errors: np.ndarray, path: str) -> None:
 
 def audit_picture(
     table: pd.DataFrame,
-    shares: tuple[np.ndarray, np.ndarray],
+    shares: tuple[np.ndarray, np.ndarray] | None,
     data: LandmarkImages,
     worst: pd.Index,
     path: str,
     second: np.ndarray | None = None,
 ) -> None:
     """Draw the three measures of an audit_table with their limits, its plausible_shares along the
-    rows, and the worst images, by their indices, nine at most, with the landmarks of one or both
-    readers. second: those of the second reader [N, 4, 2], in px of the original images."""
+    rows (None: too few rows), and the worst images, by their indices, nine at most, with the
+    landmarks of one or both readers. second: those of the second reader [N, 4, 2], in px of the
+    original images."""
     figure = _new_figure(18, 17)
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 3))
     count, plausible = table["plausible"].count(), table["plausible"].sum()
     figure.suptitle(f"Audit of {count} annotations: {plausible} plausible", fontsize=16)
     _draw_audit_measures(top.subplots(1, 4), table, shares)
     bottom.suptitle("The least plausible" if len(worst) else "None is implausible")
-    grid = bottom.subplots(3, 3).flat
+    grid = list(bottom.subplots(3, 3).flat)
     for axis in grid[len(worst) :]:
         axis.set_axis_off()
     for axis, index in zip(grid, worst):
@@ -294,7 +295,7 @@ def audit_picture(
 
 
 def _draw_audit_measures(
-    axes: np.ndarray, table: pd.DataFrame, shares: tuple[np.ndarray, np.ndarray]
+    axes: np.ndarray, table: pd.DataFrame, shares: tuple[np.ndarray, np.ndarray] | None
 ) -> None:
     """Draw how the three measures are distributed, and the plausible shares along the rows."""
     angle, midpoint_distance, ratio, along_the_rows = axes
@@ -305,10 +306,24 @@ def _draw_audit_measures(
     label = "distance of their midpoints / longer one (last bar: and more)"
     midpoint_distance.set(xlabel=label, ylabel="images")
     ratio.set(xlabel="shorter / longer one", ylabel="images")
-    bounds, heights = shares
-    along_the_rows.stairs(100 * heights, bounds, fill=True, color="0.65")
-    along_the_rows.set(title="Plausible annotations along the rows", xlabel="row", ylabel="%")
-    along_the_rows.set(xlim=(0, bounds[-1]), ylim=(0, 100))
+    if shares is None:
+        along_the_rows.set_axis_off()
+    else:
+        _draw_shares(along_the_rows, *shares)
+
+
+def _draw_shares(axis: Axes, bounds: np.ndarray, heights: np.ndarray) -> None:
+    """Draw the share of plausible annotations between bounds along the rows; where nothing is
+    annotated it is NaN, and the part is hatched."""
+    axis.stairs(100 * heights, bounds, fill=True, color="0.65")
+    unknown = np.isnan(heights)
+    if unknown.any():
+        hatched = np.where(unknown, 100.0, np.nan)
+        style = {"facecolor": "none", "edgecolor": "0.6", "hatch": "//"}
+        axis.stairs(hatched, bounds, fill=True, label="not annotated", **style)
+        axis.legend(loc="upper left")
+    axis.set(title="Plausible annotations along the rows", xlabel="row", ylabel="%")
+    axis.set(xlim=(0, bounds[-1]), ylim=(0, 100))
 
 
 def _draw_audit_measure(

@@ -12,6 +12,7 @@ from common.evaluation import (
     REVIEW_ERROR,
     REVIEW_TARGET,
     Predictions,
+    ReaderComparison,
     choose_review_confidence,
     needs_review,
     review_rules,
@@ -27,6 +28,7 @@ from common.ground_truth import (
 
 MAX_NAMES_SHOWN = 20
 CLINICAL_TARGET = 5  # mm, how exact a landmark or a length should be (report, "Clinical Relevance")
+UNLIKELY_SHARE = 0.9  # of the distances above 50 px: between two readers of one image they are few
 Arrays = dict[str, np.ndarray]
 
 
@@ -201,13 +203,14 @@ def describe_review(predictions: Predictions, split: str, review_confidence: flo
     return "\n".join(lines)
 
 
-def describe_readers(distances: Arrays, groups: Arrays) -> str:
-    """Give the distances of compare_readers in groups of images: bool [N] by name."""
+def describe_readers(comparison: ReaderComparison, groups: Arrays) -> str:
+    """Give the distances of compare_readers in groups of images, bool [N] by name; then what is
+    left out of them, and a question where the two files can hardly be of the same images."""
     title = "Second reader (px at 256×256; the four ends are named as it suits each image best)"
     lines = [title, f"{'':<36}landmarks    mean  median  ≤10 px  >50 px"]
     for group, is_in in groups.items():
         lines.append(group)
-        for name, values in distances.items():
+        for name, values in comparison.distances.items():
             known = values[is_in][np.isfinite(values[is_in])]
             line = f"  {name:<34}{known.size:>9}"
             if known.size:
@@ -215,7 +218,40 @@ def describe_readers(distances: Arrays, groups: Arrays) -> str:
                 shares = f"{(known <= BANDS[0]).mean():8.1%}{(known > BANDS[2]).mean():8.1%}"
                 line += f"{figures['mean']:8.2f}{figures['median']:8.2f}{shares}"
             lines.append(line)
+    for name, left_out in comparison.left_out.items():
+        if left_out.any():
+            lines.append(
+                f"Images left out of {name}: {left_out.sum()} (one must know all four ends, the "
+                "other at least three)"
+            )
+    if is_another_unit(comparison):
+        lines.append(
+            f"Of the distances to the second reader {UNLIKELY_SHARE:.0%} or more are above "
+            f"{BANDS[2]} px. Are its landmarks in px of the same original images?"
+        )
     return "\n".join(lines)
+
+
+def is_another_unit(comparison: ReaderComparison) -> bool:
+    """Return whether a second reader is so far from the annotations (or the predictions, where
+    nothing is annotated) that its landmarks are likely to have another unit or other images."""
+    for name in ("annotated to second reader", "predicted to second reader"):
+        distances = comparison.distances.get(name, np.array([]))
+        known = distances[np.isfinite(distances)]
+        if known.size:
+            return bool((known > BANDS[2]).mean() >= UNLIKELY_SHARE)
+    return False
+
+
+def describe_names(by_name: float, matched: float) -> str:
+    """Say that ends may be named by another rule, where compare_names says so; else nothing."""
+    if not matched < by_name / 2:
+        return ""
+    return (
+        f"The mean error of images with four ends is {by_name:.2f} px by name and {matched:.2f} px "
+        "with the ends\nnamed as it suits each image best: they may be named by another rule here "
+        "than in training\n(ReadMe_Complete.txt, THE DATA, AND WHERE THEY COME FROM)."
+    )
 
 
 def describe_review_by_reader(distances: np.ndarray, flagged: np.ndarray) -> str:
@@ -269,7 +305,7 @@ def prediction_table(
 
 def reader_columns(second: np.ndarray, distances: Arrays) -> pd.DataFrame:
     """Return the columns of a second reader for a table: the landmarks [N, 4, 2] in px of the
-    original images, matched with the annotated ones, and the distances of compare_readers."""
+    original images, matched with the annotated ones, and the distances of a ReaderComparison."""
     values = {
         "second_x": second[..., 0],
         "second_y": second[..., 1],

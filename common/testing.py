@@ -39,29 +39,32 @@ def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     started = time.monotonic()
     predictions = evaluation.predict(models, data.to(device), table, args.batch_size)
     milliseconds = 1000 * (time.monotonic() - started) / len(data)
+    annotated, predicted = landmarks_at_256(data, predictions)
     columns = summary.prediction_table(predictions, args.split, sha256, args.review_confidence)
-    text = summary.describe_test(predictions, args.split, args.review_confidence)
+    texts = [
+        summary.describe_test(predictions, args.split, args.review_confidence),
+        summary.describe_names(*evaluation.compare_names(annotated, predicted)),
+    ]
     flagged = evaluation.needs_review(predictions, args.review_confidence)
     if second is not None:
-        second, distances = match_second_reader(data, predictions, second)
-        columns = columns.join(summary.reader_columns(second, distances))
-        plausible = is_plausible(predictions.annotated)
-        groups = {"All images": np.ones(len(data), bool), "Plausible annotations": plausible}
-        by_reader = distances["predicted to second reader"]
-        text += f"\n\n{summary.describe_readers(distances, groups)}"
-        text += f"\n{summary.describe_review_by_reader(by_reader, flagged)}"
-    error_picture = "not drawn, as no landmark is annotated"
+        comparison = evaluation.compare_readers(annotated, data.to_256(second), predicted)
+        second = reorder(second, comparison.order)
+        columns = columns.join(summary.reader_columns(second, comparison.distances))
+        texts.append(describe_second_reader(comparison, predictions, flagged))
+    written = []
     try:
         write_table(columns, args.csv_save_path)
+        written.append(f"Table:       {args.csv_save_path}")
         plots.predictions(data, predictions, flagged, args.pred_save_path, second)
+        written.append(f"Predictions: {args.pred_save_path}")
         if np.isfinite(predictions.errors).any():
             plots.error_distribution(predictions.errors, args.error_save_path)
-            error_picture = args.error_save_path
+            written.append(f"Errors:      {args.error_save_path}")
+        else:
+            written.append("Errors:      not drawn, as no landmark is annotated")
     finally:  # whatever happens to the files
         print(f"Predicted in {milliseconds:.1f} ms per image\n")
-        print(text)
-    print(f"\nTable:       {args.csv_save_path}\nPredictions: {args.pred_save_path}")
-    print(f"Errors:      {error_picture}")
+        print("\n\n".join(filter(None, [*texts, "\n".join(written)])))
 
 
 def read_tested_rows(args: Namespace) -> pd.DataFrame:
@@ -128,13 +131,26 @@ def refuse_checkpoint(
             )
 
 
-def match_second_reader(
-    data: LandmarkImages, predictions: evaluation.Predictions, second: np.ndarray
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Compare a second reader's landmarks, [N, 4, 2] in px of the original images, with those that
-    are annotated and predicted. Returns them in the order that matches the annotations, and the
-    distances of evaluation.compare_readers."""
+def landmarks_at_256(
+    data: LandmarkImages, predictions: evaluation.Predictions
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the annotated and the predicted landmarks, [N, 4, 2], in px of the 256×256 images."""
     annotated = data.landmarks.cpu().numpy().astype(float)
     predicted = data.to_256(predictions.predicted).round()  # a heatmap's maximum is a whole px
-    order, distances = evaluation.compare_readers(annotated, data.to_256(second), predicted)
-    return reorder(second, order), distances
+    return annotated, predicted
+
+
+def describe_second_reader(
+    comparison: evaluation.ReaderComparison,
+    predictions: evaluation.Predictions,
+    flagged: np.ndarray,
+) -> str:
+    """Say how far annotations and predictions are from a second reader, in all images and in those
+    with a plausible annotation, and what the review flag, bool [N], finds by the second reader."""
+    groups = {
+        "All images": np.ones(len(predictions), bool),
+        "Plausible annotations": is_plausible(predictions.annotated),
+    }
+    distances = comparison.distances["predicted to second reader"]
+    readers = summary.describe_readers(comparison, groups)
+    return f"{readers}\n{summary.describe_review_by_reader(distances, flagged)}"

@@ -124,13 +124,99 @@ def test_a_second_reader(data, capsys):
     assert off == pytest.approx(np.tile([7.03125, 6.25], (4, 1)))
     assert cv2.imread("audit.png").shape == (2040, 2160, 3)
     for other, message in (
-        (table_of(ellipse(), names=["not here.png"]), "second.csv: no landmark of these images"),
+        (
+            table_of(ellipse(), names=["not here.png"]),
+            "second.csv: has no row of these images: the first",
+        ),
         (table_of(ellipse(center=(700, 30)), names=NAMES[:1]), "row 1: 000_HC.png: OFD-1 (656.699"),
     ):
         other.to_csv("second.csv", index=False)
         with pytest.raises(SystemExit):
             main([*data, *second_reader])
         assert message in capsys.readouterr().err
+
+
+@pytest.fixture
+def read_second(data):
+    """read_second(rows): what the audit reads of a second reader's file with these rows."""
+
+    def read(table):
+        table.to_csv("second.csv", index=False)
+        main([*data, "--second_csv_path", "second.csv", "--csv_save_path", "audit.csv"])
+
+    return read
+
+
+def test_images_without_a_row_in_the_second_file_are_counted_and_the_first_is_named(
+    read_second, capsys
+):
+    names = [NAMES[0], NAMES[1].upper(), *NAMES[2:]]
+    read_second(table_of(*ROWS, names=names))
+    assert_printed(
+        capsys,
+        "second.csv: another reader's landmarks of 8 of the 9 images",
+        f"second.csv: has no row of 1 of these images, {NAMES[1]} for one",
+    )
+
+
+def test_rows_of_a_second_reader_that_are_empty_are_not_counted(read_second, capsys):
+    table = table_of(*ROWS, names=NAMES)
+    table.iloc[2:, 1:] = np.nan
+    read_second(table)
+    assert_printed(capsys, "another reader's landmarks of 2 of the 9 images")
+
+
+def test_where_no_image_has_a_row_the_first_of_both_files_is_named(read_second, capsys):
+    with pytest.raises(SystemExit):
+        read_second(table_of(ellipse(), names=["head/000_HC.png"]))
+    error = capsys.readouterr().err
+    assert f"the first of them is {NAMES[0]}, and the first row is that of head/000_HC" in error
+
+
+def test_rows_of_other_images_never_stop_a_second_readers_file(read_second, capsys):
+    """One at (0, 0), one twice, one without a name, one far outside, one with a word."""
+    outside = ellipse(center=(5000, 5000))
+    others = [np.zeros((4, 2)), ellipse(), ellipse(), ellipse(), outside]
+    names = ["a.png", "b.png", "b.png", "", "c.png"]
+    table = table_of(*others, *ROWS, names=[*names, *NAMES]).astype({"ofd_1_x": object})
+    table.loc[1, "ofd_1_x"] = "left"
+    read_second(table)
+    assert_printed(capsys, "another reader's landmarks of 9 of the 9 images")
+
+
+def test_a_bad_row_of_a_second_readers_file_keeps_its_number(read_second, capsys):
+    table = table_of(np.zeros((4, 2)), ellipse(), names=["a.png", NAMES[0]])
+    table.loc[1, "bpd_2_x"] = np.nan
+    with pytest.raises(SystemExit):
+        read_second(table)
+    assert "second.csv: row 2: 000_HC.png: BPD-2 has one coordinate" in capsys.readouterr().err
+
+
+def test_a_testers_own_table_is_no_second_reader(read_second, capsys):
+    with pytest.raises(SystemExit):
+        read_second(table_of(*ROWS, names=NAMES).assign(ofd_1_pred_x=1.0))
+    assert "second.csv: is a tester's table: its landmarks are those" in capsys.readouterr().err
+
+
+def test_a_name_that_a_mac_has_written_is_the_same_name(data, read_second, capsys):
+    composed, decomposed = "\u00e4.png", "a\u0308.png"
+    picture = np.random.default_rng(0).integers(0, 99, (400, 600), dtype=np.uint8)
+    Path("images", composed).write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    table_of(ellipse(), names=[composed]).to_csv("ground_truth.csv", index=False)
+    read_second(table_of(ellipse(), names=[decomposed]))
+    assert_printed(capsys, "another reader's landmarks of 1 of the 1 images")
+
+
+def test_nothing_annotated_is_nothing_to_audit(data, read_second, capsys):
+    table = table_of(*ROWS, names=NAMES)
+    table.iloc[:, 1:] = np.nan
+    table.to_csv("ground_truth.csv", index=False)
+    read_second(table_of(*ROWS, names=NAMES))
+    printed = capsys.readouterr().out
+    assert "No landmark is annotated: there is nothing to audit" in printed
+    assert "0 of 0" not in printed
+    assert "Second reader" not in printed
+    assert pd.read_csv("audit.csv")["ofd_1_second_x"].notna().all()
 
 
 def test_what_is_equal_is_neither_shorter_nor_above_nor_left(data, capsys):

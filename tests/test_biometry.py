@@ -1,10 +1,12 @@
+"""Diameters of known ellipses: their measures, their errors, and how two readers' ends match."""
+
 import itertools
 import math
 
 import numpy as np
 import pytest
 
-from common.biometry import in_best_order, measure_axes, normalised_errors
+from common.biometry import are_comparable, in_best_order, measure_axes, normalised_errors
 from tests.conftest import ellipse
 
 
@@ -78,10 +80,31 @@ def test_the_order_that_suits_a_reference_best():
     for way, ours, theirs in zip(in_best_order(points, reference), points, reference):
         means = {w: np.mean([math.dist(*p) for p in zip(ours[[*w]], theirs)]) for w in ways}
         assert tuple(way) == min(means, key=means.get)
-    # Nothing is renamed where one of the two is incomplete: BPD alone is not the other's OFD.
+
+
+def test_one_end_that_is_not_known_changes_the_match_of_no_other():
+    """Whichever end is missing, of points or of the reference, the other three are matched as in
+    the complete head, under other names."""
     head = ellipse(turn=20)
-    part = head[[2, 3, 1, 0]].copy()
-    part[3] = np.nan
-    for pair in ((part, head), (head, part), (np.full((4, 2), np.nan), head)):
-        points, reference = (points[None] for points in pair)
-        assert in_best_order(points, reference)[0].tolist() == [0, 1, 2, 3]
+    other_names = head[[3, 2, 0, 1]] + [1.0, 2.0]
+    whole = in_best_order(other_names[None], head[None])[0]
+    assert whole.tolist() == [2, 3, 1, 0]
+    for missing in range(4):
+        points, reference = other_names.copy(), head.copy()
+        points[missing] = np.nan
+        assert in_best_order(points[None], head[None])[0].tolist() == whole.tolist()
+        reference[missing] = np.nan
+        assert in_best_order(other_names[None], reference[None])[0].tolist() == whole.tolist()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [(4, 4, True), (4, 3, True), (3, 4, True), (3, 3, False), (4, 2, False), (2, 4, False)],
+)
+def test_readers_are_compared_where_one_knows_four_ends_and_the_other_three(ours, theirs, expected):
+    points, reference = ellipse(), ellipse()[[2, 3, 0, 1]]
+    points[ours:] = np.nan
+    reference[theirs:] = np.nan
+    assert are_comparable(points[None], reference[None]).tolist() == [expected]
+    if not expected:  # the names stay as they are
+        assert in_best_order(points[None], reference[None])[0].tolist() == [0, 1, 2, 3]

@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from common import UserError
-from common.biometry import is_plausible
+from common.biometry import EIGHT_ORDERS, is_plausible, reorder
 from common.evaluation import (
     Predictions,
     choose_review_confidence,
+    compare_names,
+    compare_readers,
     count_excellent,
     needs_review,
     pixel_errors,
@@ -193,3 +195,65 @@ def test_images_without_a_plausible_annotation_do_not_decide_the_limit():
     found.annotated[2] = ellipse(angle=20)
     assert is_plausible(found.annotated).tolist() == [True, True, False]
     assert choose_review_confidence(found) == 0.15
+
+
+def readers(count=40, share=0.25, seed=0):
+    """Heads, and the same heads by a second reader, 5 px away, the ends named at random; then both
+    with landmarks missing at random."""
+    rng = np.random.default_rng(seed)
+    annotated = np.array([ellipse(turn=turn) for turn in rng.uniform(0, 180, count)])
+    orders = EIGHT_ORDERS[rng.integers(0, 8, count)]
+    second = reorder(annotated + np.array([3.0, 4.0]), orders)
+    partly_annotated, partly_second = annotated.copy(), second.copy()
+    partly_annotated[rng.random((count, 4)) < share] = np.nan
+    partly_second[rng.random((count, 4)) < share] = np.nan
+    return annotated, second, partly_annotated, partly_second
+
+
+def test_missing_landmarks_change_no_distance_between_readers():
+    """Those that are still known have the distance that they have in the complete files, 5 px."""
+    annotated, second, partly_annotated, partly_second = readers()
+    whole = compare_readers(annotated, second, annotated)
+    partly = compare_readers(partly_annotated, partly_second, annotated)
+    for name, distances in partly.distances.items():
+        known = np.isfinite(distances)
+        assert known.any()
+        assert (distances[known] == whole.distances[name][known]).all()
+
+
+def test_images_that_cannot_be_compared_are_counted():
+    annotated, _, partly_annotated, partly_second = readers()
+    partly = compare_readers(partly_annotated, partly_second, annotated)
+    ours = np.isfinite(partly_annotated).all(axis=-1).sum(axis=1)
+    theirs = np.isfinite(partly_second).all(axis=-1).sum(axis=1)
+    few = np.array([sorted(pair) not in ([3, 4], [4, 4]) for pair in zip(ours, theirs)])
+    expected = few & (ours > 0) & (theirs > 0)
+    assert 0 < expected.sum() < 40
+    assert partly.left_out["annotated to second reader"].tolist() == expected.tolist()
+    distances = partly.distances["annotated to second reader"]
+    assert np.isnan(distances[few]).all()
+    assert np.isfinite(distances[~few]).any(axis=1).all()
+    assert (partly.order[few] == [0, 1, 2, 3]).all()
+
+
+def test_a_tester_and_an_audit_measure_the_same_distance_between_readers():
+    annotated, _, partly_annotated, partly_second = readers()
+    audit = compare_readers(partly_annotated, partly_second)
+    tester = compare_readers(partly_annotated, partly_second, annotated + 50)
+    assert list(audit.distances) == ["annotated to second reader"]
+    for kind in ("distances", "left_out"):
+        ours, theirs = (
+            getattr(part, kind)["annotated to second reader"] for part in (audit, tester)
+        )
+        assert np.array_equal(ours, theirs, equal_nan=True)
+    assert (audit.order == tester.order).all()
+
+
+def test_ends_that_are_named_by_another_rule_are_found():
+    """1 and 2 exchanged: by name each end is a diameter away (100 and 80 px), matched nothing."""
+    annotated = np.array([ellipse(100, 80), ellipse(100, 80, turn=70), ellipse()])
+    predicted = annotated[:, [1, 0, 3, 2]]
+    annotated[2, 1] = np.nan  # an incomplete image is left out
+    assert compare_names(annotated, predicted) == pytest.approx((90, 0))
+    assert compare_names(annotated, annotated + np.array([3, 4]))[0] == pytest.approx(5)
+    assert np.isnan(compare_names(annotated[2:], predicted[2:])).all()

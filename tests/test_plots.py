@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from common import plots
 from common.audit import audit_table
 from common.evaluation import Predictions
+from common.ground_truth import LANDMARK_NAMES
 from common.images import LandmarkImages
 from tests.conftest import ellipse, table_of
 
@@ -162,6 +163,46 @@ def test_audit(data, ground_truth, figures, tmp_path):
     assert titles[4:6] == SHOWN[::-1]
     assert figures[0].axes[3].patches[0].get_data()[0].tolist() == [50, 100]
     assert [len(axis.images) for axis in figures[0].axes] == [0, 0, 0, 0, 1, 1, *[0] * 7]
+
+
+@pytest.mark.parametrize("readers", [1, 2])
+def test_the_legend_of_the_audit_names_each_landmark_of_each_reader(
+    readers, data, ground_truth, figures, tmp_path
+):
+    measures = audit_table(ground_truth, {"all": ground_truth})
+    second = data.landmarks.numpy() * [2, 3] + 5 if readers == 2 else None
+    plots.audit_picture(measures, None, data, pd.Index([1, 0]), str(tmp_path / "a.png"), second)
+    (legend,) = (legend for part in figures[0].subfigs for legend in part.legends)
+    names = [text.get_text() for text in legend.get_texts()]
+    kinds = ["ground truth", "second reader"][:readers]
+    expected = [f"{name} {kind}" for kind in kinds for name in LANDMARK_NAMES]
+    assert sorted(names) == sorted(expected)
+
+
+def test_a_part_of_the_rows_that_is_not_annotated_does_not_look_like_0_percent(
+    data, ground_truth, figures, tmp_path
+):
+    measures = audit_table(ground_truth, {"all": ground_truth})
+    shares = (np.array([0, 1, 2]), np.array([np.nan, 1.0]))
+    plots.audit_picture(measures, shares, data, pd.Index([]), str(tmp_path / "a.png"))
+    bars, hatched = figures[0].axes[3].patches
+    assert np.array_equal(bars.get_data()[0], [np.nan, 100], equal_nan=True)
+    assert np.array_equal(hatched.get_data()[0], [100, np.nan], equal_nan=True)
+    assert hatched.get_hatch()
+
+
+def test_too_few_rows_have_no_panel_of_the_shares_along_them(data, ground_truth, figures, tmp_path):
+    measures = audit_table(ground_truth, {"all": ground_truth})
+    plots.audit_picture(measures, None, data, pd.Index([]), str(tmp_path / "a.png"))
+    assert not figures[0].axes[3].axison
+    assert figures[0].axes[2].axison
+
+
+def test_the_legend_of_a_pdf_page_names_what_is_on_it(data, found, figures, tmp_path):
+    plots.predictions(data, found, np.zeros(2, bool), str(tmp_path / "a.pdf"))
+    (legend,) = figures[0].legends
+    kinds = [text.get_text().split(" ", 1)[1] for text in legend.get_texts()]
+    assert sorted(kinds) == ["ground truth"] * 4 + ["predicted"] * 4
 
 
 def test_one_epoch_has_its_curves(figures, tmp_path):

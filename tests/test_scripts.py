@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from common import audit, evaluation, sample_data
+from common import UserError, audit, evaluation, sample_data
 from common.augmentation import augment
 from common.biometry import normalised_errors
 from common.evaluation import Predictions
@@ -459,6 +459,39 @@ def test_what_was_found_is_printed_whatever_happens_to_the_files(
     assert lines_of(printed.err) == [
         "error: table.csv: could not be written: No space left on device"
     ]
+
+
+@pytest.mark.parametrize("stopped_by", [KeyboardInterrupt(), UserError("no space left")])
+def test_a_tester_that_is_stopped_while_it_draws_says_where_its_table_is(
+    stopped_by, data_arguments, run_tester, monkeypatch, capsys, small_images
+):
+    def stop(*_):
+        raise stopped_by
+
+    monkeypatch.setattr("common.plots.predictions", stop)
+    with pytest.raises(SystemExit):
+        run_tester(3, *data_arguments)
+    printed = capsys.readouterr().out
+    assert printed.endswith("\nTable:       table.csv\n")
+    assert Path("table.csv").exists()
+    assert "Predictions:" not in printed
+
+
+def test_a_tester_says_that_ends_may_be_named_by_another_rule(
+    data_arguments, run_tester, monkeypatch, small_images
+):
+    """Of predictions that are right but for the names: 1 is 2 and 2 is 1."""
+
+    def predict(models, data, table, batch_size):
+        landmarks = landmark_values(table, "x", "y")
+        predicted = landmarks[:, [1, 0, 3, 2]]
+        ones, unknown = np.ones((6, 4)), np.full((6, 4), np.nan)
+        names = np.array(data.names)
+        return Predictions(names, landmarks, predicted, ones, ones, unknown, unknown[:, 0])
+
+    monkeypatch.setattr(evaluation, "predict", predict)
+    printed, _ = run_tester(3, *data_arguments, "--split", "all")
+    assert re.search(r"is \d+\.\d\d px by name and 0\.\d\d px with the ends", printed)
 
 
 @pytest.mark.parametrize("kind", ["Trainer", "Tester"])

@@ -5,11 +5,13 @@ import re
 import numpy as np
 import pytest
 
+from common.evaluation import ReaderComparison
 from common.ground_truth import LANDMARKS
 from common.summary import (
     describe_annotations,
     describe_biometry,
     describe_errors,
+    describe_names,
     describe_readers,
     describe_review,
     describe_review_by_reader,
@@ -199,14 +201,45 @@ def test_errors_of_half_annotated_images_are_those_of_what_is_annotated(predicti
     assert "more than" not in describe_review(predictions, "test", 0.7)
 
 
+def comparison_of(distances, left_out=()):
+    """A comparison of annotations with a second reader at these distances, [N, 4]."""
+    name = "annotated to second reader"
+    is_left_out = np.isin(np.arange(len(distances)), left_out)
+    return ReaderComparison(np.zeros((len(distances), 4)), {name: distances}, {name: is_left_out})
+
+
 def test_two_readers_at_the_limits():
     """Exactly 10 px are within, and exactly 20 and 50 px are neither to be found nor above."""
     errors = np.array([[10.0, 20, 50, np.nan], [60, 20, 0, np.nan]])
-    text = words(describe_readers({"predicted": errors}, {"All": np.array([True, True])}))
-    assert "All predicted 6 26.67 20.00 33.3% 16.7%" in text
+    text = words(describe_readers(comparison_of(errors), {"All": np.array([True, True])}))
+    assert "All annotated to second reader 6 26.67 20.00 33.3% 16.7%" in text
+    assert "left out" not in text
     text = words(describe_review_by_reader(errors, np.array([True, False])))
     assert "1 flagged images have 1 of the 2 landmarks more than 20 px" in text
     assert text.endswith("mean error of the other images 26.67 px")
+
+
+def test_images_left_out_of_a_comparison_of_readers_are_counted():
+    comparison = comparison_of(np.ones((5, 4)), left_out=[1, 3])
+    text = describe_readers(comparison, {"All": np.ones(5, bool)})
+    assert "Images left out of annotated to second reader: 2 (one must know all four" in text
+
+
+@pytest.mark.parametrize(("far", "asked"), [(9, True), (8, False)])
+def test_distances_of_which_nine_in_ten_are_above_50_px_are_questioned(far, asked):
+    distances = np.full((10, 4), 50.1)
+    distances[far:] = 50
+    text = describe_readers(comparison_of(distances), {"All": np.ones(10, bool)})
+    assert ("px of the same original images?" in text) is asked
+
+
+@pytest.mark.parametrize(("matched", "said"), [(49.99, True), (50.0, False), (np.nan, False)])
+def test_names_are_questioned_where_matched_ends_halve_the_mean_error(matched, said):
+    text = describe_names(100.0, matched)
+    assert bool(text) is said
+    if said:
+        assert "is 100.00 px by name and 49.99 px" in text
+        assert "THE DATA, AND WHERE THEY COME FROM" in text
 
 
 def test_the_table_has_a_row_an_image_and_a_column_a_number(predictions):
