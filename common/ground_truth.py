@@ -28,6 +28,7 @@ SUBJECT_IN_NAME = r"(.*\d+)_\d*HC\.\w+"  # 010_HC.png and 010_2HC.png show one s
 NOT_KNOWN = ("", "na", "nan")
 IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".tif", ".tiff", ".webp")
 LEAVE_EMPTY = "where a landmark is not annotated, leave both cells empty"
+MAX_NORMALISED = 1.5  # 0 to 1 are the image's borders, and an end may lie just outside
 Problem = tuple[int, str]  # the row, from 0, and what is wrong with it
 
 
@@ -38,7 +39,8 @@ def read_ground_truth(csv_path: str) -> pd.DataFrame:
     `ofd_1_x … bpd_2_y`, float64, in pixels of the original image; then, where the file has them,
     `px_to_mm_rate`, float64, and `SubjectID`, text. What is not known (empty, `NA`, `nan`) is NaN
     or, for a subject, ""; a file that has none of the eight columns has no known coordinates.
-    Raises UserError, naming file, row and column, for everything that cannot be used.
+    Raises UserError, naming file, row and column, for everything that cannot be used, and for a
+    file whose coordinates are normalised.
     """
     cells = _read_cells(csv_path)
     table = cells.reindex(columns=[*COLUMNS, *cells.columns.difference(COLUMNS, sort=False)])
@@ -47,6 +49,7 @@ def read_ground_truth(csv_path: str) -> pd.DataFrame:
     if SUBJECT_COLUMN in table:
         subjects = table[SUBJECT_COLUMN].str.replace(r"\.0$", "", regex=True)  # 683.0 is 683
         table[SUBJECT_COLUMN] = subjects.mask(subjects.str.lower().isin(NOT_KNOWN), "")
+    _refuse_normalised(table, csv_path)
     raise_problems(csv_path, _find_problems(cells, table))
     return table
 
@@ -223,6 +226,19 @@ def _match_header(first_row: Iterable[str], csv_path: str, first_line: str) -> l
     if "pixelsize(mm)" in plain_header:  # HC18's
         print(f"{csv_path}: pixel size(mm) is not used; {RATE_COLUMN} is read, in mm per px")
     return header
+
+
+def _refuse_normalised(table: pd.DataFrame, csv_path: str) -> None:
+    """Raise UserError where there are coordinates and all of them lie within 0 … MAX_NORMALISED. A
+    file of nothing but zeros is left to the checks of its rows."""
+    values = landmark_values(table, "x", "y")
+    known = values[np.isfinite(values)]
+    if known.any() and known.min() >= 0 and known.max() <= MAX_NORMALISED:
+        raise UserError(
+            f"{csv_path}: all coordinates lie between {known.min():g} and {known.max():g}, so they "
+            "are normalised (0 to 1); px of the original image are expected: multiply x by the "
+            "width and y by the height of the image"
+        )
 
 
 def _find_name_problems(names: Iterable[str]) -> list[Problem]:

@@ -232,6 +232,23 @@ def test_a_bad_file_is_named(tmp_path, text, message):
     assert str(caught.value).startswith(path)
 
 
+def test_normalised_coordinates_are_refused_and_px_are_expected(tmp_path):
+    normalised = "a.png,0,0.25,0.5,1.5,,,0.25,0.75"
+    with pytest.raises(UserError) as caught:
+        read_ground_truth(write_csv(tmp_path, f"{HEADER}\n{normalised}\nb.png,,,,,,,,\n"))
+    assert re.fullmatch(
+        r".*ground_truth\.csv: all coordinates lie between 0 and 1\.5, so they are normalised "
+        r"\(0 to 1\); px of the original image are expected: .*",
+        str(caught.value),
+    )
+    # One coordinate that is none of these, and no coordinate at all.
+    for row in (normalised.replace("1.5", "1.6"), normalised.replace("a.png,0", "a.png,-0.1")):
+        assert len(read_ground_truth(write_csv(tmp_path, f"{HEADER}\n{row}\n"))) == 1
+    assert len(read_ground_truth(write_csv(tmp_path, f"{HEADER}\nb.png,,,,,,,,\n"))) == 1
+    with pytest.raises(UserError, match=r"OFD-1 is \(0, 0\)"):
+        read_ground_truth(write_csv(tmp_path, f"{HEADER}\na.png,0,0,,,,,,\n"))
+
+
 def test_a_ground_truth_is_a_local_file_as_it_is(tmp_path):
     """pandas by itself would unpack the archive and fetch the URL. A folder is refused, too."""
     text = f"{HEADER}\n{ROW}\n"
