@@ -84,6 +84,18 @@ def has_landmarks(table: pd.DataFrame) -> np.ndarray:
     return np.isfinite(landmark_values(table, "x", "y")).any(axis=(1, 2))
 
 
+def count_named_by_direction(table: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """Return, for OFD-1 and BPD-1, in how many rows it is the upper or the left end of its
+    diameter, and in how many rows both ends are annotated."""
+    points = landmark_values(table, "x", "y")
+    counts = {}
+    for first, axis in (("OFD-1", 1), ("BPD-1", 0)):
+        i = LANDMARK_NAMES.index(first)
+        difference = points[:, i + 1, axis] - points[:, i, axis]  # NaN where one is not annotated
+        counts[first] = (int((difference > 0).sum()), int(np.isfinite(difference).sum()))
+    return counts
+
+
 def landmark_values(table: pd.DataFrame, *columns: str) -> np.ndarray:
     """Return these columns of each landmark ("x" is `ofd_1_x` …): float64 [N, 4, len(columns)]."""
     names = [f"{landmark}_{column}" for landmark in LANDMARKS for column in columns]

@@ -10,6 +10,7 @@ import pytest
 from common import UserError
 from common.ground_truth import (
     COLUMNS,
+    count_named_by_direction,
     find_subjects,
     has_landmarks,
     landmark_values,
@@ -125,6 +126,21 @@ def test_landmark_values_are_in_the_order_of_landmarks_and_columns():
     table = pd.DataFrame([["a.png", *VALUES]], columns=list(COLUMNS))[list(reversed(COLUMNS))]
     assert landmark_values(table, "x", "y").tolist() == [[[1, 2], [3, 4], [5, 6], [7, 8]]]
     assert landmark_values(table, "y").tolist() == [[[2], [4], [6], [8]]]
+
+
+def test_the_upper_and_the_left_ends_are_counted_where_both_ends_are_annotated():
+    nan = np.nan
+    rows = [
+        # OFD-1 above OFD-2 (y points down), BPD-1 left of BPD-2
+        [50, 10, 50, 90, 20, 50, 80, 50],
+        [50, 90, 50, 10, 20, 50, 80, 50],  # OFD-1 below
+        [50, 10, 50, 90, 80, 50, 20, 50],  # BPD-1 right
+        [10, 50, 90, 50, 50, 20, 50, 80],  # neither above nor left: level, and upright
+        [nan, nan, 50, 90, 20, 50, 80, 50],
+        [50, 10, 50, 90, 20, 50, nan, nan],
+    ]
+    table = pd.DataFrame(rows, columns=list(COLUMNS[1:]))
+    assert count_named_by_direction(table) == {"OFD-1": (3, 5), "BPD-1": (3, 5)}
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,17 @@ def test_the_seed_decides_the_first_weights(handed_to_fit):
     assert not torch.equal(first, other)
 
 
+def test_a_trainer_says_where_ends_are_named_by_another_rule(handed_to_fit, samples, capsys):
+    line = "OFD-1 is the upper end in 0 of 6 rows, and BPD-1 the left one in 6 of 6."
+    handed_to_fit(1)
+    assert "is the upper end in" not in capsys.readouterr().out
+    table = pd.read_csv(samples / "ground_truth.csv")
+    names = [table.columns[i] for i in (0, 3, 4, 1, 2, 5, 6, 7, 8)]  # OFD's ends exchanged
+    table.set_axis(names, axis=1).to_csv("exchanged.csv", index=False)
+    handed_to_fit(1, "--csv_path", "exchanged.csv")
+    assert line in capsys.readouterr().out
+
+
 def test_hypothesis_3_with_the_augmentation_or_from_weights(handed_to_fit, monkeypatch):
     seen = handed_to_fit(3, "--augment")
     assert seen["augment"] is augment
