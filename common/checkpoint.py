@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,18 @@ def checkpoint_path(model_path: str) -> str:
     return f"{stem}_checkpoint{ending}"
 
 
-def is_resumed(run: Run) -> bool:
-    """Return whether a run resumes, which takes --resume and a checkpoint. Every process gets the
-    same answer. Raises UserError where they do not have the same arguments and data."""
+def is_resumed(args: Namespace) -> bool:
+    """Return whether a run resumes, which takes --resume and a checkpoint. Rank 0 looks for it, and
+    every process gets the same answer."""
+    path = checkpoint_path(args.model_save_path)
+    return distributed.broadcast(args.resume and os.path.exists(path))
+
+
+def check_processes(run: Run) -> None:
+    """Raise UserError where the processes do not have the same arguments and data."""
     identity = (_settings(run["args"]), run["dataset_fingerprint"])
     if distributed.broadcast(identity) != identity:
         raise UserError("the arguments, images or landmarks differ between the processes")
-    path = checkpoint_path(run["args"]["model_save_path"])
-    return distributed.broadcast(run["args"]["resume"] and os.path.exists(path))
 
 
 def begin(model: nn.Module, run: Run) -> tuple[Run, History]:

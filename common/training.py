@@ -19,7 +19,14 @@ from tqdm import tqdm
 
 from common import UserError, devices, distributed, ground_truth, plots
 from common.augmentation import Augment
-from common.checkpoint import begin, checkpoint_path, is_resumed, resume, save_run
+from common.checkpoint import (
+    begin,
+    check_processes,
+    checkpoint_path,
+    is_resumed,
+    resume,
+    save_run,
+)
 from common.evaluation import count_excellent
 from common.files import check_outputs
 from common.images import LandmarkImages, dataset_fingerprint, load_images
@@ -132,7 +139,8 @@ def fit(
     print(f"{type(model).__name__}: {count_parameters(model):,} parameters")
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     run = _describe_run(args, train_set, val_set)
-    if is_resumed(run):
+    check_processes(run)
+    if is_resumed(args):
         run, history = resume(parts, run)
     else:
         run, history = begin(model, run)

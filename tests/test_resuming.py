@@ -256,6 +256,18 @@ def test_a_run_may_move_to_another_folder_or_device(tmp_path, monkeypatch):
     assert load(tmp_path / "there")[1]["epoch"] == 2
 
 
+def test_rank_0_decides_whether_a_run_resumes(tmp_path, monkeypatch):
+    """Another machine may not see the checkpoint, and all are to do the same."""
+    args = Namespace(model_save_path=str(tmp_path / "model.pth"), resume=True)
+    assert not checkpoint.is_resumed(args)
+    (tmp_path / "model_checkpoint.pth").touch()
+    assert checkpoint.is_resumed(args)
+    assert not checkpoint.is_resumed(Namespace(**{**vars(args), "resume": False}))
+    for answer in (True, False):
+        monkeypatch.setattr("common.distributed.broadcast", lambda _, answer=answer: answer)
+        assert checkpoint.is_resumed(args) is answer
+
+
 def test_other_settings_and_other_data_are_refused_by_name(tmp_path):
     run(tmp_path, epochs=1)
     before = files_in(tmp_path)

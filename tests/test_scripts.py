@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torchvision.models import resnet34
 
 from common import audit, evaluation, sample_data
 from common.augmentation import augment
@@ -235,6 +236,34 @@ def test_hypothesis_3_with_the_augmentation_or_from_weights(handed_to_fit, monke
     seen = handed_to_fit(3, "--encoder_weights", "imagenet", "--initial_weights", "model.pth")
     assert seen["args"].initial_weights == "model.pth"
     assert seen["args"].encoder_weights == "none"  # which the checkpoint keeps
+
+
+def test_hypothesis_3_resumes_without_the_encoder_that_it_began_with(
+    data_arguments, tmp_path, monkeypatch, capsys, small_images
+):
+    """Whatever it was: ImageNet's, which a disconnected machine cannot download, or a file."""
+    monkeypatch.chdir(tmp_path)
+    torch.save(resnet34().state_dict(), "encoder.pth")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))  # no cache
+
+    def no_network(*_args, **_kwargs):
+        raise AssertionError("ImageNet's weights are downloaded")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
+    arguments = [*data_arguments, "--batch_size", "4", "--epochs", "1", "--resume"]
+    with pytest.raises(SystemExit):  # there is no checkpoint yet
+        script("Trainer", 3)(arguments)
+    assert "the ImageNet weights of ResNet-34 are not available" in capsys.readouterr().err
+    script("Trainer", 3)([*arguments, "--encoder_weights", "encoder.pth"])
+    assert "no checkpoint there, so training starts at epoch 1" in capsys.readouterr().out
+    path = Path("hypothesis_3_resnet_unet_checkpoint.pth")
+    before = path.read_bytes()
+    assert torch.load(path, weights_only=True)["args"]["encoder_weights"] == "encoder.pth"
+    Path("encoder.pth").unlink()
+    for weights in ([], ["--encoder_weights", "encoder.pth"]):
+        script("Trainer", 3)([*arguments, *weights])
+        assert "resuming from epoch 1\n" in capsys.readouterr().out
+        assert path.read_bytes() == before
 
 
 def test_the_six_split_alike(handed_to_fit, data_arguments, weights, monkeypatch, small_images):
