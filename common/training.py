@@ -285,6 +285,7 @@ def _describe_run(
         "args": vars(args),
         "dataset_fingerprint": dataset_fingerprint(train_set, val_set),
         "train_images": train_set.names,
+        "initial_train_images": [],
         "untrained_landmarks": [
             name
             for name, images in zip(ground_truth.LANDMARK_NAMES, annotated_images.tolist())
@@ -294,13 +295,16 @@ def _describe_run(
 
 
 def _warn(run: dict[str, Any], val_names: list[str]) -> None:
-    """Print which landmarks are not learned, and how many validation images are not new."""
+    """Print which landmarks are not learned, and how many validation images may not be new."""
     for landmark in run["untrained_landmarks"]:
         print(f"{landmark} is annotated in no training image: what is found for it means nothing")
     trained_on = {os.path.normpath(name) for name in run["train_images"]}
     seen = trained_on.intersection(map(os.path.normpath, val_names))
     if seen:
-        print(f"Initial weights were trained on {len(seen)} of {len(val_names)} validation images")
+        print(
+            "Initial weights were trained on images of the same names as "
+            f"{len(seen)} of {len(val_names)} validation images"
+        )
 
 
 def _check_finite(train_loss: float, val_loss: float, epoch: str) -> None:

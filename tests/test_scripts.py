@@ -460,6 +460,35 @@ def test_a_checkpoint_is_not_tested_on_its_training_images(
     assert "trained.pth: OFD-2 was not trained: what is found for it means nothing\n" in printed
 
 
+def test_where_only_the_initial_weights_knew_such_names_the_tester_says_so(
+    data_arguments, weights, run_tester, capsys, small_images
+):
+    """001_HC.png is the test image, and one of this name may be on everyone's machine."""
+    content = {
+        "model_state_dict": torch.load(weights[UNet], weights_only=True),
+        "train_images": ["a.png", "./001_HC.png", "b.png"],
+        "args": {"hypothesis": 1, "model_save_path": "fine_tuned.pth"},
+    }
+    refusals = []
+    for initial in (["./001_HC.png", "b.png"], ["b.png"], None):
+        if initial is not None:
+            content["initial_train_images"] = initial
+        else:
+            del content["initial_train_images"]
+        torch.save(content, "checkpoint.pth")
+        with pytest.raises(SystemExit):
+            run_tester(1, *data_arguments, "--model_path", "checkpoint.pth")
+        refusals += lines_of(capsys.readouterr().err)
+    which = "1 of the 1 images of this split, 001_HC.png for one"
+    from_weights, own, older = refusals
+    start = "error: checkpoint.pth: the weights that it started from were trained on images with "
+    assert from_weights.startswith(f"{start}the names of {which}. ")
+    assert "if they are others, test the best weights, fine_tuned.pth, which" in from_weights
+    assert "--split all" not in from_weights  # which makes the number too good
+    assert own == older
+    assert own.startswith(f"error: checkpoint.pth: was trained on {which}: ")
+
+
 def test_a_checkpoint_of_another_hypothesis_is_refused_but_not_what_another_package_wrote(
     data_arguments, run_tester, weights, capsys, small_images
 ):
