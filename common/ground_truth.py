@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 import pandas as pd
@@ -58,14 +60,13 @@ def list_images(image_folder: str) -> pd.DataFrame:
     """Return a ground truth without annotations: a folder's images, in order, without HC18's masks.
     Raises UserError for a folder that cannot be read or holds no image files, and for bad names."""
     files = [name for name in list_folder(image_folder) if not name.startswith(".")]
-    images = [name for name in files if name.lower().endswith(IMAGE_ENDINGS)]
-    names = [name for name in images if not re.search(r"_annotation\.\w+$", name.lower())]
-    if len(names) < len(images):
-        print(f"Left out, as named *_Annotation.*: {len(images) - len(names)}")
+    names = [name for name in files if _is_image(name)]
+    masks = [name for name in files if name.lower().endswith(IMAGE_ENDINGS) and not _is_image(name)]
     if not names:
-        endings = sorted(set(re.findall(r"(?m)(?:\.nii)?\.[a-z]\w*$", "\n".join(files).lower())))
-        there = f"; there are {', '.join(endings)} files: convert them first" if endings else ""
-        raise UserError(f"{image_folder}: holds no image files ({', '.join(IMAGE_ENDINGS)}){there}")
+        reason = _describe_other_files(image_folder, files, masks)
+        raise UserError(f"{image_folder}: holds no image files{reason}")
+    if masks:
+        print(f"Left out, as named *_Annotation.*: {len(masks)}")
     # Before pandas has them: with pyarrow it cannot hold a name that is not UTF-8.
     raise_problems(image_folder, _find_name_problems(names))
     return pd.DataFrame({NAME_COLUMN: names}).reindex(columns=list(COLUMNS))
@@ -77,6 +78,37 @@ def list_folder(folder: str) -> list[str]:
         return sorted(os.listdir(folder))
     except OSError as error:
         raise UserError(f"{folder}: cannot be read: {error.strerror}") from error
+
+
+def find_subfolder(folder: str, is_sought: Callable[[str], bool]) -> str:
+    """Return the path of the sub-folder with the most names that are sought, "" where none has any:
+    the folder above that of the images is easily given in its place."""
+    most, found = 0, ""
+    for name in list_folder(folder):
+        path = os.path.join(folder, name)
+        with contextlib.suppress(OSError):  # it is no folder, or cannot be read
+            number = sum(map(is_sought, os.listdir(path)))
+            if number > most:
+                most, found = number, path
+    return found
+
+
+def _is_image(name: str) -> bool:
+    """Return whether a name is that of an image file, but not of one of HC18's masks."""
+    is_mask = re.search(r"_annotation\.\w+$", name.lower())
+    return name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(".") and not is_mask
+
+
+def _describe_other_files(image_folder: str, files: list[str], masks: list[str]) -> str:
+    """Say what a folder without images holds instead, and what to do."""
+    subfolder = find_subfolder(image_folder, _is_image)
+    if subfolder:
+        return f", but its sub-folder {os.path.basename(subfolder)} does: give {subfolder}"
+    if masks:
+        return " but masks, *_Annotation.*: give the folder of the images that they belong to"
+    endings = sorted(set(re.findall(r"(?m)(?:\.nii)?\.[a-z]\w*$", "\n".join(files).lower())))
+    there = f"; there are {', '.join(endings)} files: convert them first" if endings else ""
+    return f" ({', '.join(IMAGE_ENDINGS)}){there}"
 
 
 def has_landmarks(table: pd.DataFrame) -> np.ndarray:
