@@ -139,7 +139,6 @@ def fit(
     print(f"{type(model).__name__}: {count_parameters(model):,} parameters")
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     run = _describe_run(args, train_set, val_set)
-    check_processes(run)
     if is_resumed(args):
         run, history = resume(parts, run)
     else:
@@ -279,9 +278,10 @@ def _count_annotated(landmarks: Tensor) -> Tensor:
 def _describe_run(
     args: Namespace, train_set: LandmarkImages, val_set: LandmarkImages
 ) -> dict[str, Any]:
-    """Return what a checkpoint says of the run itself."""
+    """Return what a checkpoint says of the run itself. Raises UserError where that is not the same
+    in every process."""
     annotated_images = torch.isfinite(train_set.landmarks).all(dim=-1).sum(dim=0)
-    return {
+    run = {
         "args": vars(args),
         "dataset_fingerprint": dataset_fingerprint(train_set, val_set),
         "train_images": train_set.names,
@@ -292,6 +292,8 @@ def _describe_run(
             if images == 0
         ],
     }
+    check_processes(run)
+    return run
 
 
 def _warn(run: dict[str, Any], val_names: list[str]) -> None:
