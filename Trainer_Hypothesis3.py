@@ -4,6 +4,7 @@ import torch
 
 from common import cli, devices, training
 from common.augmentation import augment
+from common.checkpoint import is_resumed
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 from common.models import ResNetUNet
 from common.weights import load_resnet34
@@ -35,13 +36,16 @@ def main(argv=None):
         help="augment the training images as Hypothesis 2 does; the report's next step",
     )
     args = parser.parse_args(argv)
+    if args.initial_weights:  # they hold an encoder, and the checkpoint is to say so
+        if args.encoder_weights not in ("imagenet", "none"):
+            parser.error("give --initial_weights or --encoder_weights PATH: one replaces the other")
+        args.encoder_weights = "none"
     device = training.set_up(args)
     devices.make_repeatable(args.seed)  # before the network, whose first weights are drawn
     train_set, val_set = training.load_data(args, device)
 
-    if args.initial_weights:  # they hold an encoder, and the checkpoint is to say so
-        args.encoder_weights = "none"
-    encoder = load_resnet34(args.encoder_weights)
+    # A run that resumes has its encoder in its checkpoint, and needs neither a network nor a file.
+    encoder = load_resnet34("none" if is_resumed(args) else args.encoder_weights)
     model = ResNetUNet(encoder)
     loss = HeatmapLoss(AdaptiveWingLoss(omega=14, theta=0.5, epsilon=1, alpha=2.1), sigma=10)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=args.weight_decay)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ HISTORY = ("train_losses", "val_losses", "val_within_10_px", "learning_rates")
 # What may differ when a run is resumed, besides paths: another device only rounds differently, and
 # the weights to start from do not matter, since the checkpoint has its own.
 MAY_CHANGE = ("device", "resume", "checkpoint_seconds", "encoder_weights", "initial_weights")
-Run = dict[str, Any]  # `args`, `dataset_fingerprint`, `train_images`, `untrained_landmarks`
+# `args`, `dataset_fingerprint`, `untrained_landmarks`, `train_images` and, of these,
+# `initial_train_images`: those that only the initial weights were trained on.
+Run = dict[str, Any]
 History = dict[str, Any]  # by name in HISTORY a list of each epoch's; `best_model_state_dict`
 
 
@@ -30,14 +33,18 @@ def checkpoint_path(model_path: str) -> str:
     return f"{stem}_checkpoint{ending}"
 
 
-def is_resumed(run: Run) -> bool:
-    """Return whether a run resumes, which takes --resume and a checkpoint. Every process gets the
-    same answer. Raises UserError where they do not have the same arguments and data."""
+def is_resumed(args: Namespace) -> bool:
+    """Return whether a run resumes, which takes --resume and a checkpoint. Rank 0 looks for it, and
+    every process gets the same answer."""
+    path = checkpoint_path(args.model_save_path)
+    return distributed.broadcast(args.resume and os.path.exists(path))
+
+
+def check_processes(run: Run) -> None:
+    """Raise UserError where the processes do not have the same arguments and data."""
     identity = (_settings(run["args"]), run["dataset_fingerprint"])
     if distributed.broadcast(identity) != identity:
         raise UserError("the arguments, images or landmarks differ between the processes")
-    path = checkpoint_path(run["args"]["model_save_path"])
-    return distributed.broadcast(run["args"]["resume"] and os.path.exists(path))
 
 
 def begin(model: nn.Module, run: Run) -> tuple[Run, History]:
@@ -51,7 +58,7 @@ def begin(model: nn.Module, run: Run) -> tuple[Run, History]:
     if args["resume"]:
         print(f"{path}: no checkpoint there, so training starts at epoch 1")
     if args["initial_weights"]:
-        run = _inherit(run, load_weights(model, args["initial_weights"]))
+        run = _inherit(run, load_weights(model, args["initial_weights"]), "train_images")
         print(f"{args['initial_weights']}: training starts from these weights")
     if distributed.rank() == 0:
         _move_aside(args["model_save_path"], [path, args["model_save_path"]])
@@ -78,7 +85,7 @@ def resume(parts: dict[str, Any], run: Run) -> tuple[Run, History]:
             "the same settings, or start afresh without --resume"
         )
     _restore(parts, checkpoint, path)
-    run = _inherit(run, checkpoint)
+    run = _inherit(run, checkpoint, "initial_train_images")
     began_with = {
         name: value for name, value in checkpoint["args"].items() if name.endswith("_weights")
     }
@@ -160,18 +167,28 @@ def _restore(parts: dict[str, Any], checkpoint: dict[str, Any], path: str) -> No
         raise UserError(f"{path}: {NOT_OURS}") from error
 
 
-def _inherit(run: Run, checkpoint: dict[str, Any]) -> Run:
+def _inherit(run: Run, checkpoint: dict[str, Any], initial: str) -> Run:
     """Return a run that is trained on a checkpoint's images too: no later test may be on one of
-    them. A landmark that the checkpoint learned, or may have learned, is not untrained."""
-    images = checkpoint.get("train_images")
-    if not isinstance(images, list):  # none are known, or another package wrote it
-        images = []
-    landmarks = checkpoint.get("untrained_landmarks")
-    if not isinstance(landmarks, list):
-        landmarks = []
-    train_images = dict.fromkeys([*run["train_images"], *map(str, images)])  # each once, in order
-    untrained = [name for name in run["untrained_landmarks"] if name in landmarks]
-    return {**run, "train_images": list(train_images), "untrained_landmarks": untrained}
+    them. A landmark that the checkpoint learned, or may have learned, is not untrained.
+
+    initial: which entry of the checkpoint has the images that only initial weights were trained on.
+    """
+    own = run["train_images"]
+    images, initial_images, landmarks = (
+        _names_in(checkpoint, entry) for entry in ("train_images", initial, "untrained_landmarks")
+    )
+    return {
+        **run,
+        "train_images": list(dict.fromkeys([*own, *images])),  # each once, in order
+        "initial_train_images": [name for name in initial_images if name not in set(own)],
+        "untrained_landmarks": [name for name in run["untrained_landmarks"] if name in landmarks],
+    }
+
+
+def _names_in(checkpoint: dict[str, Any], entry: str) -> list[str]:
+    """Return the names that a checkpoint lists, none where it does not or is another package's."""
+    names = checkpoint.get(entry)
+    return list(map(str, names)) if isinstance(names, list) else []
 
 
 def _holds(path: str, weights: dict[str, Tensor]) -> bool:

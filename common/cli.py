@@ -30,6 +30,9 @@ from common.ground_truth import SPLITS
 LARGEST = 2**32 - 1  # seed of NumPy, and more than anyone needs elsewhere
 PICTURES = ("", ".png", ".jpg", ".jpeg", ".pdf", ".svg", ".eps", ".ps", ".tif", ".tiff", ".webp")
 
+# How PyTorch, CUDA and its libraries say it; these two cannot begin where the GPU's memory is full.
+NO_MEMORY = "out of memory|allocate memory|CU(BLAS|DNN)_STATUS_(ALLOC_FAILED|NOT_INITIALIZED)"
+
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Adds to each help text its default, unless that is None."""
@@ -254,8 +257,16 @@ def _describe_error(error: Exception) -> str | None:
         return str(error)
     if _is_disk_full(error):
         return f"what is printed cannot be written: {error.strerror}"
-    if isinstance(error, MemoryError) or re.search("out of memory|allocate memory", str(error)):
-        return "out of memory: try half the --batch_size, or --device cpu"
+    if "no kernel image is available" in str(error):
+        return (
+            "this PyTorch is not built for this GPU, which is too old for it (or too new): use "
+            "--device cpu, or another build of PyTorch"
+        )
+    if isinstance(error, MemoryError) or re.search(NO_MEMORY, str(error)):
+        advice = "out of memory: try half the --batch_size, or --device cpu"
+        if re.search("CU(DA|BLAS|DNN)", str(error)):
+            advice += "; another notebook may hold the GPU's memory"
+        return advice
     return None
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 import pandas as pd
@@ -29,6 +31,7 @@ SUBJECT_IN_NAME = r"(.*\d+)_\d*HC\.\w+"  # 010_HC.png and 010_2HC.png show one s
 NOT_KNOWN = ("", "na", "nan")
 IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".tif", ".tiff", ".webp")
 LEAVE_EMPTY = "where a landmark is not annotated, leave both cells empty"
+MAX_NORMALISED = 1.5  # 0 to 1 are the image's borders, and an end may lie just outside
 Problem = tuple[int, str]  # the row, from 0, and what is wrong with it
 
 
@@ -40,7 +43,8 @@ def read_ground_truth(csv_path: str, names: Sequence[str] | None = None) -> pd.D
     `ofd_1_x … bpd_2_y`, float64, in pixels of the original image; then, where the file has them,
     `px_to_mm_rate`, float64, and `SubjectID`, text. What is not known (empty, `NA`, `nan`) is NaN
     or, for a subject, ""; a file that has none of the eight columns has no known coordinates.
-    Raises UserError, naming file, row and column, for everything that cannot be used.
+    Raises UserError, naming file, row and column, for everything that cannot be used, and for a
+    file whose coordinates are normalised.
     """
     cells = _read_cells(csv_path)
     if names is not None:
@@ -51,6 +55,7 @@ def read_ground_truth(csv_path: str, names: Sequence[str] | None = None) -> pd.D
     if SUBJECT_COLUMN in table:
         subjects = table[SUBJECT_COLUMN].str.replace(r"\.0$", "", regex=True)  # 683.0 is 683
         table[SUBJECT_COLUMN] = subjects.mask(subjects.str.lower().isin(NOT_KNOWN), "")
+    _refuse_normalised(table, csv_path)
     raise_problems(csv_path, _find_problems(cells, table))
     return table
 
@@ -65,14 +70,13 @@ def list_images(image_folder: str) -> pd.DataFrame:
     """Return a ground truth without annotations: a folder's images, in order, without HC18's masks.
     Raises UserError for a folder that cannot be read or holds no image files, and for bad names."""
     files = [name for name in list_folder(image_folder) if not name.startswith(".")]
-    images = [name for name in files if name.lower().endswith(IMAGE_ENDINGS)]
-    names = [name for name in images if not re.search(r"_annotation\.\w+$", name.lower())]
-    if len(names) < len(images):
-        print(f"Left out, as named *_Annotation.*: {len(images) - len(names)}")
+    names = [name for name in files if _is_image(name)]
+    masks = [name for name in files if name.lower().endswith(IMAGE_ENDINGS) and not _is_image(name)]
     if not names:
-        endings = sorted(set(re.findall(r"(?m)(?:\.nii)?\.[a-z]\w*$", "\n".join(files).lower())))
-        there = f"; there are {', '.join(endings)} files: convert them first" if endings else ""
-        raise UserError(f"{image_folder}: holds no image files ({', '.join(IMAGE_ENDINGS)}){there}")
+        reason = _describe_other_files(image_folder, files, masks)
+        raise UserError(f"{image_folder}: holds no image files{reason}")
+    if masks:
+        print(f"Left out, as named *_Annotation.*: {len(masks)}")
     # Before pandas has them: with pyarrow it cannot hold a name that is not UTF-8.
     raise_problems(image_folder, _find_name_problems(enumerate(names)))
     return pd.DataFrame({NAME_COLUMN: names}).reindex(columns=list(COLUMNS))
@@ -86,9 +90,52 @@ def list_folder(folder: str) -> list[str]:
         raise UserError(f"{folder}: cannot be read: {error.strerror}") from error
 
 
+def find_subfolder(folder: str, is_sought: Callable[[str], bool]) -> str:
+    """Return the path of the sub-folder with the most names that are sought, "" where none has any:
+    the folder above that of the images is easily given in its place."""
+    most, found = 0, ""
+    for name in list_folder(folder):
+        path = os.path.join(folder, name)
+        with contextlib.suppress(OSError):  # it is no folder, or cannot be read
+            number = sum(map(is_sought, os.listdir(path)))
+            if number > most:
+                most, found = number, path
+    return found
+
+
+def _is_image(name: str) -> bool:
+    """Return whether a name is that of an image file, but not of one of HC18's masks."""
+    is_mask = re.search(r"_annotation\.\w+$", name.lower())
+    return name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(".") and not is_mask
+
+
+def _describe_other_files(image_folder: str, files: list[str], masks: list[str]) -> str:
+    """Say what a folder without images holds instead, and what to do."""
+    subfolder = find_subfolder(image_folder, _is_image)
+    if subfolder:
+        return f", but its sub-folder {os.path.basename(subfolder)} does: give {subfolder}"
+    if masks:
+        return " but masks, *_Annotation.*: give the folder of the images that they belong to"
+    endings = sorted(set(re.findall(r"(?m)(?:\.nii)?\.[a-z]\w*$", "\n".join(files).lower())))
+    there = f"; there are {', '.join(endings)} files: convert them first" if endings else ""
+    return f" ({', '.join(IMAGE_ENDINGS)}){there}"
+
+
 def has_landmarks(table: pd.DataFrame) -> np.ndarray:
     """Return which images have at least one annotated landmark: bool [N]."""
     return np.isfinite(landmark_values(table, "x", "y")).any(axis=(1, 2))
+
+
+def count_named_by_direction(table: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """Return, for OFD-1 and BPD-1, in how many rows it is the upper or the left end of its
+    diameter, and in how many rows both ends are annotated."""
+    points = landmark_values(table, "x", "y")
+    counts = {}
+    for first, axis in (("OFD-1", 1), ("BPD-1", 0)):
+        i = LANDMARK_NAMES.index(first)
+        difference = points[:, i + 1, axis] - points[:, i, axis]  # NaN where one is not annotated
+        counts[first] = (int((difference > 0).sum()), int(np.isfinite(difference).sum()))
+    return counts
 
 
 def landmark_values(table: pd.DataFrame, *columns: str) -> np.ndarray:
@@ -245,6 +292,19 @@ def _match_header(first_row: Iterable[str], csv_path: str, first_line: str) -> l
     if "pixelsize(mm)" in plain_header:  # HC18's
         print(f"{csv_path}: pixel size(mm) is not used; {RATE_COLUMN} is read, in mm per px")
     return header
+
+
+def _refuse_normalised(table: pd.DataFrame, csv_path: str) -> None:
+    """Raise UserError where there are coordinates and all of them lie within 0 … MAX_NORMALISED. A
+    file of nothing but zeros is left to the checks of its rows."""
+    values = landmark_values(table, "x", "y")
+    known = values[np.isfinite(values)]
+    if known.any() and known.min() >= 0 and known.max() <= MAX_NORMALISED:
+        raise UserError(
+            f"{csv_path}: all coordinates lie between {known.min():g} and {known.max():g}, so they "
+            "are normalised (0 to 1); px of the original image are expected: multiply x by the "
+            "width and y by the height of the image"
+        )
 
 
 def _find_name_problems(rows: Iterable[tuple[int, str]]) -> list[Problem]:

@@ -39,6 +39,7 @@ STYLES: dict[str, dict[str, Any]] = {
 }
 REVIEW_COLOR = "crimson"
 DPI = 120
+MARGIN = 3  # % beside the curves, so that the frame cuts off no line and no star
 
 
 def training_curves(history: dict[str, Any], path: str) -> None:
@@ -52,15 +53,18 @@ def training_curves(history: dict[str, Any], path: str) -> None:
     left.plot(epochs, history["val_losses"], ".-", label="validation")
     left.set(title="Loss", ylabel="loss (log scale)", yscale="log")
     middle.plot(epochs, within, ".-", color="tab:orange", label="validation")
-    middle.set(title="Landmarks within 10 px", ylabel="%", ylim=(0, 100))
+    middle.set(title="Landmarks within 10 px", ylabel="%", ylim=(-MARGIN, 100 + MARGIN))
     right.plot(epochs, history["learning_rates"], ".-", color="tab:green")
-    right.set(title="Learning rate", ylabel="learning rate", ylim=(0, None))
+    highest = max(history["learning_rates"]) / 100
+    right.set(title="Learning rate", ylabel="learning rate", ylim=(-MARGIN * highest, None))
     best = int(np.argmin(history["val_losses"]))
     best_loss, name = history["val_losses"][best], f"in epoch {epochs[best]}"
     left.plot(epochs[best], best_loss, "k*", ms=11, label=f"best: {best_loss:.5f} {name}")
     middle.plot(epochs[best], within[best], "k*", ms=11, label=f"{within[best]:.1f} % {name}")
+    last = max(len(epochs), 2)
+    margin = max(0.5, MARGIN / 100 * last)
     for axis in axes:
-        axis.set(xlabel="epoch", xlim=(0.5, max(len(epochs), 2) + 0.5))
+        axis.set(xlabel="epoch", xlim=(1 - margin, last + margin))
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
     left.legend()

@@ -116,19 +116,37 @@ def refuse_checkpoint(
     """Raise UserError for another hypothesis's checkpoint, and for one that was trained on any of
     these images, unless args.split is train or all. A file of weights alone cannot tell."""
     run_args, train_images = checkpoint.get("args"), checkpoint.get("train_images")
-    if isinstance(run_args, dict):  # else another package's
-        hypothesis = run_args.get("hypothesis", args.hypothesis)
-        if hypothesis != args.hypothesis:
-            raise UserError(f"{path}: is a checkpoint of Hypothesis {hypothesis}")
-    if isinstance(train_images, list) and args.split not in ("train", "all"):
-        trained_on = {os.path.normpath(str(name)) for name in train_images}
-        seen = names[names.map(os.path.normpath).isin(trained_on)]
-        if len(seen):
-            raise UserError(
-                f"{path}: was trained on {len(seen)} of the {len(names)} images of this split, "
-                f"{seen.iloc[0]} for one: another ground truth, or another --split_by. Test with "
-                "those of the training, or with --split all"
-            )
+    if not isinstance(run_args, dict):  # another package's
+        run_args = {}
+    hypothesis = run_args.get("hypothesis", args.hypothesis)
+    if hypothesis != args.hypothesis:
+        raise UserError(f"{path}: is a checkpoint of Hypothesis {hypothesis}")
+    if not isinstance(train_images, list) or args.split in ("train", "all"):
+        return
+    initial = checkpoint.get("initial_train_images", [])  # earlier versions did not keep them
+    seen = _describe_seen(names, [name for name in train_images if name not in initial])
+    if seen:
+        raise UserError(
+            f"{path}: was trained on {seen}: another ground truth, or another --split_by. Test "
+            "with those of the training, or with --split all"
+        )
+    seen = _describe_seen(names, initial)
+    if seen:
+        raise UserError(
+            f"{path}: the weights that it started from were trained on images with the names of "
+            f"{seen}. If these are the same images, test with the ground truth and --split_by of "
+            "that training; if they are others, test the best weights, "
+            f"{run_args.get('model_save_path')}, which have no record of names"
+        )
+
+
+def _describe_seen(names: pd.Series, trained_on: list[str]) -> str:
+    """Say how many of these names are among those that were trained on; "" where none is."""
+    paths = {os.path.normpath(str(name)) for name in trained_on}
+    seen = names[names.map(os.path.normpath).isin(paths)]
+    if seen.empty:
+        return ""
+    return f"{len(seen)} of the {len(names)} images of this split, {seen.iloc[0]} for one"
 
 
 def landmarks_at_256(

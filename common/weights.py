@@ -6,12 +6,23 @@ import os
 import zipfile
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torchvision.models import ResNet, ResNet34_Weights, resnet34
 
 from common import UserError
+
+# What makes up a NumPy scalar in a pickle, such as a loss that was never turned into a float: its
+# function, which NumPy 1 and 2 name differently, and the types of its value, but no object.
+_SCALAR = np.float64(0).__reduce__()[0]
+NUMPY_SCALARS = [
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *{type(np.dtype(code)) for code in np.typecodes["All"] if code not in "OV"},
+]
 
 
 def load_weights(model: nn.Module, path: str) -> dict[str, Any]:
@@ -64,13 +75,15 @@ def _fill_without_head(encoder: ResNet, content: Any, path: str) -> None:
 
 def read_file(path: str) -> Any:
     """Load what torch.save wrote, to the CPU, without running code that may be in the file. Raises
-    UserError when it is missing or damaged, or holds more than tensors and plain values."""
+    UserError when it is missing or damaged, or holds more than tensors, plain values and NumPy
+    scalars."""
     try:
         if zipfile.is_zipfile(path):  # torch.load does not verify its checksums
             with zipfile.ZipFile(path) as archive:
                 if archive.testzip():
                     raise UserError(f"{path}: damaged: a checksum in it does not match")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(NUMPY_SCALARS):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except UserError:
         raise
     except OSError as error:

@@ -118,6 +118,10 @@ def test_a_tester_reads_only_what_it_tests(case, check, weights, capsys):
         ("Trainer", 1, ["--plot_save_path", "to_model.png"], "model_save_path and plot_save_path"),
         ("Trainer", 2, ["--augmentation_save_path", "curves.png"], "plot_save_path and augmenta"),
         ("Trainer", 3, ["--encoder_weights", "model.pth"], "encoder_weights and model_save_path"),
+        (
+            *("Trainer", 3, ["--initial_weights", "model.pth", "--encoder_weights", "gone.pth"]),
+            "give --initial_weights or --encoder_weights PATH",
+        ),
         ("Tester", 1, ["--csv_save_path", "to_errors.csv"], "error_save_path and csv_save_path"),
         ("Tester", 1, ["--csv_save_path", "images/../ground_truth.csv"], "csv_path and csv_save_"),
         ("Tester", 1, ["--csv_save_path", "model_checkpoint.pth"], "must end in .csv"),

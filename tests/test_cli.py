@@ -98,18 +98,52 @@ def test_only_a_resumable_command_may_be_one_of_several_processes(capsys, monkey
         failing(ZeroDivisionError(), resumable=True)([])
 
 
-@pytest.mark.parametrize("device", ["cuda", "cpu", "numpy"])
-def test_out_of_memory_says_what_to_try(device, capsys):
-    error = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")
-    if device != "cuda":
-        with pytest.raises((RuntimeError, MemoryError)) as caught:  # 4 exabytes
-            torch.empty(2**60) if device == "cpu" else np.empty(2**59)
-        error = caught.value
+def message_of(error, capsys):
+    """The line that an error ends in."""
     with pytest.raises(SystemExit) as stopped:
         failing(error)([])
     assert stopped.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    return printed.err
+
+
+@pytest.mark.parametrize("allocate", [lambda: torch.empty(2**60), lambda: np.empty(2**59)])
+def test_out_of_memory_says_what_to_try(allocate, capsys):
+    with pytest.raises((RuntimeError, MemoryError)) as caught:  # 4 exabytes
+        allocate()
     message = "error: out of memory: try half the --batch_size, or --device cpu\n"
-    assert capsys.readouterr() == ("", message)
+    assert message_of(caught.value, capsys) == message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError(
+            "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"
+        ),
+        RuntimeError("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+    ids=str,
+)
+def test_whoever_else_may_hold_the_memory_of_a_gpu_is_named(error, capsys):
+    message = "error: out of memory: try half the --batch_size, or --device cpu; another notebook "
+    assert message_of(error, capsys) == message + "may hold the GPU's memory\n"
+
+
+def test_a_gpu_that_this_pytorch_is_not_built_for_ends_in_a_line(capsys):
+    error = RuntimeError(
+        "CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors "
+        "might be asynchronously reported at some other API call"
+    )
+    message = message_of(error, capsys)
+    assert message.startswith("error: this PyTorch is not built for this GPU, which is too old")
+    assert "--device cpu" in message
 
 
 def test_what_is_our_own_fault_keeps_its_traceback():

@@ -10,6 +10,7 @@ import pytest
 from common import UserError
 from common.ground_truth import (
     COLUMNS,
+    count_named_by_direction,
     find_subjects,
     has_landmarks,
     landmark_values,
@@ -127,6 +128,21 @@ def test_landmark_values_are_in_the_order_of_landmarks_and_columns():
     assert landmark_values(table, "y").tolist() == [[[2], [4], [6], [8]]]
 
 
+def test_the_upper_and_the_left_ends_are_counted_where_both_ends_are_annotated():
+    nan = np.nan
+    rows = [
+        # OFD-1 above OFD-2 (y points down), BPD-1 left of BPD-2
+        [50, 10, 50, 90, 20, 50, 80, 50],
+        [50, 90, 50, 10, 20, 50, 80, 50],  # OFD-1 below
+        [50, 10, 50, 90, 80, 50, 20, 50],  # BPD-1 right
+        [10, 50, 90, 50, 50, 20, 50, 80],  # neither above nor left: level, and upright
+        [nan, nan, 50, 90, 20, 50, 80, 50],
+        [50, 10, 50, 90, 20, 50, nan, nan],
+    ]
+    table = pd.DataFrame(rows, columns=list(COLUMNS[1:]))
+    assert count_named_by_direction(table) == {"OFD-1": (3, 5), "BPD-1": (3, 5)}
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -230,6 +246,23 @@ def test_a_bad_file_is_named(tmp_path, text, message):
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         read_ground_truth(path)
     assert str(caught.value).startswith(path)
+
+
+def test_normalised_coordinates_are_refused_and_px_are_expected(tmp_path):
+    normalised = "a.png,0,0.25,0.5,1.5,,,0.25,0.75"
+    with pytest.raises(UserError) as caught:
+        read_ground_truth(write_csv(tmp_path, f"{HEADER}\n{normalised}\nb.png,,,,,,,,\n"))
+    assert re.fullmatch(
+        r".*ground_truth\.csv: all coordinates lie between 0 and 1\.5, so they are normalised "
+        r"\(0 to 1\); px of the original image are expected: .*",
+        str(caught.value),
+    )
+    # One coordinate that is none of these, and no coordinate at all.
+    for row in (normalised.replace("1.5", "1.6"), normalised.replace("a.png,0", "a.png,-0.1")):
+        assert len(read_ground_truth(write_csv(tmp_path, f"{HEADER}\n{row}\n"))) == 1
+    assert len(read_ground_truth(write_csv(tmp_path, f"{HEADER}\nb.png,,,,,,,,\n"))) == 1
+    with pytest.raises(UserError, match=r"OFD-1 is \(0, 0\)"):
+        read_ground_truth(write_csv(tmp_path, f"{HEADER}\na.png,0,0,,,,,,\n"))
 
 
 def test_a_ground_truth_is_a_local_file_as_it_is(tmp_path):

@@ -1,4 +1,5 @@
 import os
+import threading
 from pathlib import Path
 
 import cv2
@@ -7,7 +8,7 @@ import pytest
 import torch
 from PIL import Image  # which matplotlib needs, so it is there
 
-from common import UserError
+from common import UserError, images
 from common.ground_truth import COLUMNS, list_images, read_ground_truth
 from common.heatmaps import gaussian_heatmaps
 from common.images import load_images
@@ -103,8 +104,24 @@ def test_16_bit_files_are_scaled_by_the_bits_that_they_use(tmp_path, capsys, lar
     expected = picture / (2**bits - 1) * 255
     assert np.abs(data.images[0, 0].numpy() - expected).max() <= 0.501
     assert (data.images[1, 0].numpy() == RAMP).all()
-    line = f"1 images of {bits} to {bits} bits, each scaled to 8 on its own\n"
+    line = f"1 image of {bits} bits, scaled to 8\n"
     assert capsys.readouterr().out == (line if bits > 8 else "")
+
+
+@pytest.mark.parametrize(
+    ("largest", "line"),
+    [
+        ((4000, 4095), "2 images of 12 bits, each scaled to 8 on its own\n"),
+        ((4000, 65535, 100), "2 images of 12 to 16 bits, each scaled to 8 on its own\n"),
+    ],
+)
+def test_how_deep_images_are_scaled_is_said_in_one_line(tmp_path, capsys, largest, line):
+    for value in largest:
+        picture = RAMP.astype(np.uint16)
+        picture[0, 0] = value
+        cv2.imwrite(str(tmp_path / f"{value}.png"), picture)
+    load(tmp_path, *(f"{value}.png" for value in largest))
+    assert capsys.readouterr().out == line
 
 
 def test_the_colours_of_a_16_bit_file_are_scaled_alike(tmp_path):
@@ -200,6 +217,61 @@ def test_what_a_folder_holds(tmp_path, capsys):
             list_images(str(tmp_path / folder))
 
 
+def test_a_folder_of_nothing_but_masks_is_not_told_to_convert_them(tmp_path, capsys):
+    for name in ("000_HC_Annotation.png", "001_HC_Annotation.png", "a.dcm"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError) as caught:
+        list_images(str(tmp_path))
+    message = "holds no image files but masks, *_Annotation.*: give the folder of the images that"
+    assert str(caught.value).startswith(f"{tmp_path}: {message}")
+    assert capsys.readouterr().out == ""
+
+
+def test_the_folder_above_the_images_is_told_where_they_are(tmp_path):
+    """The sub-folder with the most of them, in one line."""
+    for folder, names in (
+        ("empty", ()),
+        ("images", ("000_HC.png", "001_HC.png", "002_HC.png", "003_HC.png")),
+        ("masks", tuple(f"{i:03d}_HC_Annotation.png" for i in range(9))),
+        ("old", ("000_HC.png",)),
+    ):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / name).write_bytes(encoded(".png", RAMP))
+    (tmp_path / "ground_truth.csv").touch()
+    place = f"but its sub-folder images does: give {tmp_path / 'images'}"
+    with pytest.raises(UserError) as caught:
+        list_images(str(tmp_path))
+    assert str(caught.value) == f"{tmp_path}: holds no image files, {place}"
+    names = ["gone.png", "000_HC.png", "001_HC.png"]
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, *names)
+    assert str(caught.value) == f"{tmp_path}: holds none of the images, {place}"
+    # Where one of them is there, it is the right folder, and what is missing is named.
+    (tmp_path / "gone.png").write_bytes(encoded(".png", RAMP))
+    with pytest.raises(UserError, match=r"2 problems\n  row 2: 000_HC\.png: no such image"):
+        load(tmp_path, *names)
+    assert load(tmp_path, "old/000_HC.png").names == ["old/000_HC.png"]
+
+
+def test_sixteen_images_are_waited_for_at_once_whatever_the_cores(tmp_path, monkeypatch):
+    """A folder that is mounted from elsewhere answers each access after a while."""
+    together = threading.Barrier(16)
+    find = images._find
+
+    def find_slowly(*arguments):
+        together.wait(timeout=10)  # an error where there are fewer than 16 readers
+        return find(*arguments)
+
+    monkeypatch.setattr(images, "_find", find_slowly)
+    for cores in (1, 64):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        names = [f"{i}.png" for i in range(32)]
+        for name in names:
+            (tmp_path / name).write_bytes(encoded(".png", RAMP))
+        assert load(tmp_path, *names).names == names
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -238,6 +310,8 @@ def test_missing_and_broken_images_are_all_named(tmp_path):
         "link.png": "no such image",
         "sub/004_HC.png": "no such image; there is 004_HC.PNG",
         "x.jpg": "no such image; there is x.png",
+        r"images\004_HC.PNG": "no such image; there is 004_HC.PNG",
+        r"C:\Users\me\images\004_HC.png": "no such image; there is 004_HC.PNG",
         f"{'x' * 300}.png": "cannot be read: File name too long",
         f"sub/{'x' * 300}.png": "cannot be read: File name too long",
         "text.png": "not an image, truncated, or too large",

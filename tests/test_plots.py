@@ -223,3 +223,24 @@ def test_one_epoch_has_its_curves(figures, tmp_path):
     assert middle.lines[0].get_ydata().tolist() == [20, 50, 75]
     assert middle.lines[1].get_xydata().tolist() == [[2, 50]]
     assert right.lines[0].get_ydata().tolist() == [1e-3, 1e-3, 5e-4]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 50])
+def test_the_frame_cuts_off_no_line_and_no_star(epochs, figures, tmp_path):
+    """At 0 and 100 %, at a learning rate of nearly 0, in the first and in the last epoch."""
+    falling = np.linspace(1, 0.1, epochs)
+    for losses, within in ((falling, falling.round()), (falling[::-1], 1 - falling.round())):
+        history = {"train_losses": losses, "val_losses": losses, "val_within_10_px": within}
+        history["learning_rates"] = list(1e-6 + 1e-3 * (falling - falling[-1]))
+        plots.training_curves(history, str(tmp_path / "a.png"))
+        for axis in figures[-1].axes:
+            frame = axis.bbox
+            for line in axis.lines:
+                # Half of the marker, in px; a "." is drawn at half of its size.
+                radius = line.get_markersize() / 2 * plots.DPI / 72
+                x, y = axis.transData.transform(line.get_xydata()).T
+                assert x.min() - radius > frame.x0
+                assert x.max() + radius < frame.x1
+                assert y.min() - radius > frame.y0
+                assert y.max() + radius < frame.y1
+        assert figures[-1].axes[1].lines[0].get_ydata().max() <= 100

@@ -202,9 +202,48 @@ def test_a_run_may_start_from_the_weights_of_another(tmp_path, capsys):
         seen = load(folder)[1]["train_images"]
         own = [f"5-{i}.png" for i in range(7)]
         assert seen == (own if name == "model.pth" else own + images)
+        initial = load(folder)[1]["initial_train_images"]
+        assert initial == ([] if name == "model.pth" else images)
     with pytest.raises(UserError, match=r"none\.pth: cannot be read"):
         run(tmp_path / "first", initial_weights="none.pth")
     assert len(files_in(tmp_path / "first")) == 3  # nothing was moved
+
+
+def test_a_checkpoint_tells_its_own_training_images_from_those_of_the_initial_weights(tmp_path):
+    """Through a chain of runs and a stop; an image of both is its own."""
+
+    def images(*names):
+        chosen = some_images(len(names), seed=1)
+        chosen.names = list(names)
+        return chosen
+
+    run(tmp_path / "a", train_set=images("1", "2", "3"), epochs=1)
+    for origin, name, names, initial in (
+        ("a", "b", ("3", "4"), ["1", "2"]),
+        ("b", "c", ("1", "5"), ["3", "4", "2"]),
+    ):
+        options = {"train_set": images(*names), "epochs": 2, "checkpoint_seconds": 0}
+        options["initial_weights"] = str(tmp_path / origin / "model_checkpoint.pth")
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / name, Loss(6, KeyboardInterrupt), **options)
+        stopped = load(tmp_path / name)[1]
+        run(tmp_path / name, resume=True, **options)
+        for state in (stopped, load(tmp_path / name)[1]):
+            assert state["initial_train_images"] == initial
+            assert state["train_images"] == [*names, *initial]
+
+
+def test_a_checkpoint_of_before_initial_train_images_resumes(tmp_path):
+    run(tmp_path, epochs=1)
+    path = tmp_path / "model_checkpoint.pth"
+    state = torch.load(path, weights_only=True)
+    del state["initial_train_images"]
+    state["train_images"].append("of the initial weights")
+    torch.save(state, path)
+    run(tmp_path, epochs=2, resume=True)
+    resumed = load(tmp_path)[1]
+    assert (resumed["epoch"], resumed["initial_train_images"]) == (2, [])
+    assert resumed["train_images"] == state["train_images"]
 
 
 def test_a_landmark_that_is_never_annotated_is_named(tmp_path, capsys):
@@ -227,7 +266,7 @@ def test_a_landmark_that_is_never_annotated_is_named(tmp_path, capsys):
 
 def test_validation_images_of_an_earlier_training_are_counted(tmp_path, capsys):
     run(tmp_path / "first", epochs=1, train_set=some_images(3, seed=2))
-    line = "Initial weights were trained on 3 of 4 validation images\n"  # 2-0 to 2-3
+    line = "Initial weights were trained on images of the same names as 3 of 4 validation images\n"
     capsys.readouterr()
     run(tmp_path / "other", epochs=1)
     assert line not in capsys.readouterr().out
@@ -254,6 +293,18 @@ def test_a_run_may_move_to_another_folder_or_device(tmp_path, monkeypatch):
     options = {"device": "cuda", "precision": "auto", "encoder_weights": "none"}
     run(tmp_path / "there", epochs=2, resume=True, checkpoint_seconds=0, **options)
     assert load(tmp_path / "there")[1]["epoch"] == 2
+
+
+def test_rank_0_decides_whether_a_run_resumes(tmp_path, monkeypatch):
+    """Another machine may not see the checkpoint, and all are to do the same."""
+    args = Namespace(model_save_path=str(tmp_path / "model.pth"), resume=True)
+    assert not checkpoint.is_resumed(args)
+    (tmp_path / "model_checkpoint.pth").touch()
+    assert checkpoint.is_resumed(args)
+    assert not checkpoint.is_resumed(Namespace(**{**vars(args), "resume": False}))
+    for answer in (True, False):
+        monkeypatch.setattr("common.distributed.broadcast", lambda _, answer=answer: answer)
+        assert checkpoint.is_resumed(args) is answer
 
 
 def test_other_settings_and_other_data_are_refused_by_name(tmp_path):

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torchvision.models import resnet34
 
 from common import UserError, audit, evaluation, sample_data
 from common.augmentation import augment
@@ -213,6 +214,17 @@ def test_the_seed_decides_the_first_weights(handed_to_fit):
     assert not torch.equal(first, other)
 
 
+def test_a_trainer_says_where_ends_are_named_by_another_rule(handed_to_fit, samples, capsys):
+    line = "OFD-1 is the upper end in 0 of 6 rows, and BPD-1 the left one in 6 of 6."
+    handed_to_fit(1)
+    assert "is the upper end in" not in capsys.readouterr().out
+    table = pd.read_csv(samples / "ground_truth.csv")
+    names = [table.columns[i] for i in (0, 3, 4, 1, 2, 5, 6, 7, 8)]  # OFD's ends exchanged
+    table.set_axis(names, axis=1).to_csv("exchanged.csv", index=False)
+    handed_to_fit(1, "--csv_path", "exchanged.csv")
+    assert line in capsys.readouterr().out
+
+
 def test_hypothesis_3_with_the_augmentation_or_from_weights(handed_to_fit, monkeypatch):
     seen = handed_to_fit(3, "--augment")
     assert seen["augment"] is augment
@@ -224,6 +236,34 @@ def test_hypothesis_3_with_the_augmentation_or_from_weights(handed_to_fit, monke
     seen = handed_to_fit(3, "--encoder_weights", "imagenet", "--initial_weights", "model.pth")
     assert seen["args"].initial_weights == "model.pth"
     assert seen["args"].encoder_weights == "none"  # which the checkpoint keeps
+
+
+def test_hypothesis_3_resumes_without_the_encoder_that_it_began_with(
+    data_arguments, tmp_path, monkeypatch, capsys, small_images
+):
+    """Whatever it was: ImageNet's, which a disconnected machine cannot download, or a file."""
+    monkeypatch.chdir(tmp_path)
+    torch.save(resnet34().state_dict(), "encoder.pth")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))  # no cache
+
+    def no_network(*_args, **_kwargs):
+        raise AssertionError("ImageNet's weights are downloaded")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
+    arguments = [*data_arguments, "--batch_size", "4", "--epochs", "1", "--resume"]
+    with pytest.raises(SystemExit):  # there is no checkpoint yet
+        script("Trainer", 3)(arguments)
+    assert "the ImageNet weights of ResNet-34 are not available" in capsys.readouterr().err
+    script("Trainer", 3)([*arguments, "--encoder_weights", "encoder.pth"])
+    assert "no checkpoint there, so training starts at epoch 1" in capsys.readouterr().out
+    path = Path("hypothesis_3_resnet_unet_checkpoint.pth")
+    before = path.read_bytes()
+    assert torch.load(path, weights_only=True)["args"]["encoder_weights"] == "encoder.pth"
+    Path("encoder.pth").unlink()
+    for weights in ([], ["--encoder_weights", "encoder.pth"]):
+        script("Trainer", 3)([*arguments, *weights])
+        assert "resuming from epoch 1\n" in capsys.readouterr().out
+        assert path.read_bytes() == before
 
 
 def test_the_six_split_alike(handed_to_fit, data_arguments, weights, monkeypatch, small_images):
@@ -418,6 +458,35 @@ def test_a_checkpoint_is_not_tested_on_its_training_images(
         printed, tested = run_tester(3, *given, "--csv_path", "reversed.csv", "--split", split)
         assert len(tested) == count
     assert "trained.pth: OFD-2 was not trained: what is found for it means nothing\n" in printed
+
+
+def test_where_only_the_initial_weights_knew_such_names_the_tester_says_so(
+    data_arguments, weights, run_tester, capsys, small_images
+):
+    """001_HC.png is the test image, and one of this name may be on everyone's machine."""
+    content = {
+        "model_state_dict": torch.load(weights[UNet], weights_only=True),
+        "train_images": ["a.png", "./001_HC.png", "b.png"],
+        "args": {"hypothesis": 1, "model_save_path": "fine_tuned.pth"},
+    }
+    refusals = []
+    for initial in (["./001_HC.png", "b.png"], ["b.png"], None):
+        if initial is not None:
+            content["initial_train_images"] = initial
+        else:
+            del content["initial_train_images"]
+        torch.save(content, "checkpoint.pth")
+        with pytest.raises(SystemExit):
+            run_tester(1, *data_arguments, "--model_path", "checkpoint.pth")
+        refusals += lines_of(capsys.readouterr().err)
+    which = "1 of the 1 images of this split, 001_HC.png for one"
+    from_weights, own, older = refusals
+    start = "error: checkpoint.pth: the weights that it started from were trained on images with "
+    assert from_weights.startswith(f"{start}the names of {which}. ")
+    assert "if they are others, test the best weights, fine_tuned.pth, which" in from_weights
+    assert "--split all" not in from_weights  # which makes the number too good
+    assert own == older
+    assert own.startswith(f"error: checkpoint.pth: was trained on {which}: ")
 
 
 def test_a_checkpoint_of_another_hypothesis_is_refused_but_not_what_another_package_wrote(

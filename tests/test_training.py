@@ -9,7 +9,14 @@ from common import training
 from common.images import LandmarkImages
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 from common.models import UNet
-from common.training import epoch_batches, train_one_epoch, validate, warmup_cosine
+from common.training import (
+    describe_end_names,
+    epoch_batches,
+    train_one_epoch,
+    validate,
+    warmup_cosine,
+)
+from tests.conftest import table_of
 
 MSE = HeatmapLoss(torch.nn.MSELoss(), sigma=10)
 
@@ -145,3 +152,31 @@ def test_the_network_computes_in_the_precision_asked_for(dtype):
     validate(model, loss, numbered_images(2), 2, dtype)
     assert seen == [(dtype, torch.float32)] * 2
     assert model.weight.dtype == torch.float32
+
+
+HEAD = np.array([[50, 10], [50, 90], [20, 50], [80, 50]])  # OFD-1 above OFD-2, BPD-1 on the left
+
+
+@pytest.mark.parametrize(
+    ("order", "counts"),
+    [
+        (
+            (1, 0, 2, 3),
+            "OFD-1 is the upper end in {} of 8 rows, and BPD-1 the left one in 8 of 8. ",
+        ),
+        (
+            (0, 1, 3, 2),
+            "OFD-1 is the upper end in 8 of 8 rows, and BPD-1 the left one in {} of 8. ",
+        ),
+        ((2, 3, 0, 1), "OFD-1 is the upper end in {0} of 8 rows, and BPD-1 the left one in {0} of"),
+    ],
+    ids=["OFD", "BPD", "OFD and BPD exchanged"],
+)
+def test_ends_that_less_than_three_quarters_of_the_rows_name_by_direction_are_a_line(order, counts):
+    for others, is_said in ((2, False), (3, True), (8, True)):
+        table = table_of(*[HEAD] * (8 - others), *[HEAD[list(order)]] * others)
+        line = describe_end_names(table)
+        assert line.startswith(counts.format(8 - others)) is is_said
+        assert ("python -m common.name_ends" in line) is is_said
+        assert line.count("\n") == is_said
+    assert describe_end_names(table_of([math.nan] * 8)) == ""  # nothing is annotated

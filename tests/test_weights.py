@@ -1,8 +1,11 @@
 """Weights files: which can be read, and what is said of those that cannot."""
 
+import re
 import urllib.error
 import urllib.request
+import zipfile
 
+import numpy as np
 import pytest
 import torch
 from torchvision.models import resnet34
@@ -97,24 +100,52 @@ def test_whichever_byte_is_damaged_the_weights_are_refused_or_right(tmp_path):
     assert refused > 50  # the others are padding, and the time of day
 
 
-class WritesAFile:
-    """Pickled, it calls open(path, "w") when it is unpickled."""
+class Calls:
+    """Pickled, it calls a function with these arguments when it is unpickled."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, function, *arguments):
+        self.function, self.arguments = function, arguments
 
     def __reduce__(self):
-        return open, (str(self.path), "w")
+        return self.function, self.arguments
 
 
 def test_loading_runs_no_code_from_the_file(tmp_path):
-    content = {"model_state_dict": WritesAFile(tmp_path / "written")}
+    content = {"model_state_dict": Calls(open, str(tmp_path / "written"), "w")}
     assert "holds pickled Python objects" in refusal(tmp_path / "evil.pth", content)
     assert not (tmp_path / "written").exists()
     for is_new in (True, False):
         path = tmp_path / f"{is_new}.pth"
         torch.save(torch.nn.Linear(2, 1), path, _use_new_zipfile_serialization=is_new)
         assert "save its state_dict() instead" in refusal(path)
+
+
+@pytest.mark.parametrize("core", ["core", "_core"])  # where NumPy 1 and 2 have their function
+def test_numpy_scalars_are_read_as_what_they_are(tmp_path, core):
+    scalars = [np.float64(0.1), np.float32(0.1), np.int64(-3), np.bool_(True), np.str_("ä")]
+    state_dict = {"weight": WEIGHT, "bias": BIAS}
+    path = tmp_path / "model.pth"
+    torch.save({"model_state_dict": state_dict, "losses": scalars}, path)
+    with zipfile.ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:  # as torch stores it: not compressed
+        for name, content in contents.items():
+            content = re.sub(rb"numpy\._?core\.", f"numpy.{core}.".encode(), content)
+            archive.writestr(name, content)
+    assert f"numpy.{core}.multiarray".encode() in path.read_bytes()
+    model = torch.nn.Linear(2, 1)
+    losses = load_weights(model, str(path))["losses"]
+    assert losses == scalars
+    assert list(map(type, losses)) == list(map(type, scalars))
+    assert_same(dict(model.state_dict()), state_dict)
+
+
+def test_of_numpy_nothing_but_scalars_is_read(tmp_path):
+    for content in (np.array([Calls(open, str(tmp_path / "written"), "w")]), np.load, np.ones(2)):
+        assert "holds pickled Python objects" in refusal(tmp_path / "model.pth", {"a": content})
+    scalar, writes = np.float64(0).__reduce__()[0], Calls(open, str(tmp_path / "written"), "w")
+    assert refusal(tmp_path / "model.pth", {"a": Calls(scalar, np.dtype("O"), writes)})
+    assert not (tmp_path / "written").exists()
 
 
 @pytest.fixture(scope="module")
