@@ -19,7 +19,6 @@ from common import UserError, cli, comparison, comparison_plots, figures
 from common.comparison import EXCELLENT, FROM, TO, WITHIN_TARGET, Comparison
 from common.files import check_outputs, write_table
 from common.ground_truth import landmark_values
-from common.weights import read_file
 
 LETTERS = string.ascii_uppercase  # what the tests are called where there is little room
 HIGHEST_IS_BEST = (EXCELLENT, WITHIN_TARGET)
@@ -66,7 +65,7 @@ def describe_comparison(compared: Comparison) -> str:
     names = [row for row in rows.index if not row.endswith((FROM, TO))]
     cells = {letter: [_cell(rows[name], row) for row in names] for name, letter in letters.items()}
     best = [", ".join(letters[name] for name in best_of(row, rows.loc[row])) for row in names]
-    lines = _aligned(["", *names], [[f"{letter:>8}", *column] for letter, column in cells.items()])
+    lines = _aligned(["", *names], [[f"{letter:>6}", *column] for letter, column in cells.items()])
     lines = [f"{line}  {text}".rstrip() for line, text in zip(lines, ["best", *best])]
     has_intervals = bool(np.isfinite(compared.differences["low"]).all())
     interval = " (95 % interval)" if has_intervals else ""
@@ -88,8 +87,8 @@ def describe_comparison(compared: Comparison) -> str:
 def _cell(column: pd.Series, row: str) -> str:
     """Return a figure with its interval, if there is one; "-" if it is not known."""
     if np.isnan(column[row]):
-        return f"{'-':>8}"
-    text = f"{column[row]:8.2f}"
+        return f"{'-':>6}"
+    text = f"{column[row]:6.2f}"
     if row + FROM in column:
         text += f" ({column[row + FROM]:.1f} to {column[row + TO]:.1f})"
     return text
@@ -118,7 +117,7 @@ def describe_training(training: pd.DataFrame) -> str:
     return "\n".join(["Training", "--------", *lines, note])
 
 
-def comparison_table(compared: list[Comparison], training: pd.DataFrame | None) -> pd.DataFrame:
+def comparison_table(compared: list[Comparison], training: pd.DataFrame) -> pd.DataFrame:
     """Return all figures as one table: a row for each figure or end of an interval, a column for
     each test. `images` says of which images a row is. A difference stands in the column of the
     test that is subtracted."""
@@ -133,8 +132,7 @@ def comparison_table(compared: list[Comparison], training: pd.DataFrame | None) 
                 if pairs[column].notna().any():
                     label = f"Mean of {first} less that of this test{end}"
                     rows.append([images, label, *pairs[column]])
-    if training is not None:
-        rows += [["Training", row.strip(), *values] for row, *values in training.itertuples()]
+    rows += [["Training", row.strip(), *values] for row, *values in training.itertuples()]
     return pd.DataFrame(rows, columns=["images", "figure", *names])
 
 
@@ -171,24 +169,21 @@ def main(argv: list[str] | None = None) -> None:
     lacking = comparison.find_lacking(tables)
     shared = [what for what, lack_it in lacking.items() if not lack_it]
     comparison.check_same(args.csv_paths, list(tables.values()), shared)
-    checkpoints, training = {}, None
-    if args.checkpoint_paths:
-        checkpoints = dict(zip(names, map(read_file, args.checkpoint_paths)))
-        rows = map(comparison.training_rows, checkpoints.values(), args.checkpoint_paths)
-        training = pd.DataFrame(dict(zip(names, rows)))
+    histories = dict(zip(names, map(comparison.read_training, args.checkpoint_paths or [])))
+    training = pd.DataFrame({n: comparison.training_rows(h) for n, h in histories.items()})
 
     print(describe_tests(tables, args.csv_paths))
     compared, remarks = comparison.compare_tests(tables, shared)
     for text in (*map(describe_comparison, compared), *remarks):
         print(f"\n{text}")
-    if training is not None:
+    if len(training):
         print(f"\n{describe_training(training)}")
     print("\n" + textwrap.fill(MEANING, 78))
     if args.csv_save_path:
         write_table(comparison_table(compared, training), args.csv_save_path)
         print(f"\nTable:   {args.csv_save_path}")
     if args.plot_save_path:
-        comparison_plots.comparison_picture(compared, checkpoints, args.plot_save_path)
+        comparison_plots.comparison_picture(compared, histories, args.plot_save_path)
         print(f"Picture: {args.plot_save_path}")
 
 

@@ -54,6 +54,7 @@ DRAWN = {
     EXCELLENT: ("within 10 px", 100),
     FAILURE: ("above 50 px", 100),
 }
+HISTORY = ("train_losses", "val_losses", "val_within_10_px")  # what is read of a training
 FROM, TO = ", 95 % interval from", ", 95 % interval to"  # how its two ends' rows are named
 
 
@@ -200,8 +201,7 @@ def _error_rows(errors: np.ndarray, drawn: dict[str, np.ndarray] | None) -> dict
     """Return the rows on errors [N, 4], with those of the intervals where there are draws."""
     rows = {name.capitalize(): value for name, value in error_figures(errors).items()}
     for landmark, column in zip(LANDMARK_NAMES, errors.T):
-        known = np.isfinite(column).any()
-        of_landmark = error_figures(column) if known else {}
+        of_landmark = error_figures(column) if np.isfinite(column).any() else {}
         for name in ("mean", "median"):
             rows[f"{landmark} {name}"] = of_landmark.get(name, np.nan)
     counts = band_counts(errors)
@@ -224,8 +224,7 @@ def _mm_rows(table: pd.DataFrame, shared: Sequence[str]) -> dict[str, float]:
     if "errors in mm" in shared:
         errors = landmark_values(table, "error_mm")
         known = errors[np.isfinite(errors)]
-        within = 100 * (known <= CLINICAL_TARGET).mean() if known.size else np.nan
-        rows[WITHIN_TARGET] = within
+        rows[WITHIN_TARGET] = 100 * (known <= CLINICAL_TARGET).mean() if known.size else np.nan
     if "lengths in mm" in shared:
         for name in DIAMETERS:
             error = (table[f"{name}_pred_mm"] - table[f"{name}_mm"]).abs()
@@ -233,24 +232,41 @@ def _mm_rows(table: pd.DataFrame, shared: Sequence[str]) -> dict[str, float]:
     return rows
 
 
-def training_rows(checkpoint: Any, path: str) -> dict[str, float]:
-    """Return the rows on a training, NaN for what its checkpoint lacks. The gap is the validation
-    loss less the training loss. Raises UserError for a file that is no checkpoint."""
+def read_training(path: str) -> dict[str, Any]:
+    """Read what is compared of a training from its checkpoint: lists with a value per epoch,
+    `train_losses`, `val_losses`, `val_within_10_px` and `epoch_seconds`, and `parameters`. Older
+    versions did not keep the last two: [] and NaN. Raises UserError for a file that is no
+    checkpoint."""
+    # Not above: torchvision takes more than a second to import, and most comparisons need none.
+    from common.weights import read_file
+
+    checkpoint = read_file(path)
     try:
-        train, val = (np.array(checkpoint[f"{split}_losses"], float) for split in ("train", "val"))
-        seconds = np.array(checkpoint.get("epoch_seconds", []), float)
-        best = int(val.argmin())
-        gaps = val - train
-        return {
-            "Parameters": float(checkpoint.get("parameters", np.nan)),
-            "Epochs": float(len(val)),
-            # A training that an older version began has no seconds of its first epochs.
-            "Minutes": seconds.sum() / 60 if len(seconds) == len(val) else np.nan,
-            "Lowest validation loss": val[best],
-            "  in epoch": float(best + 1),
-            "Last training loss": train[-1],
-            "Gap in the best epoch": gaps[best],
-            "Gap in the last epoch": gaps[-1],
-        }
+        history = {name: list(map(float, checkpoint[name])) for name in HISTORY}
+        history["epoch_seconds"] = list(map(float, checkpoint.get("epoch_seconds", [])))
+        history["parameters"] = float(checkpoint.get("parameters", np.nan))
+        lengths = {len(history[name]) for name in HISTORY}
+        if len(lengths) > 1 or 0 in lengths:
+            raise ValueError
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not a checkpoint of this package") from error
+    return history
+
+
+def training_rows(history: dict[str, Any]) -> dict[str, float]:
+    """Return the rows on a training of read_training, NaN for what is not known. A gap is the
+    validation loss less the training loss."""
+    train, val = np.array(history["train_losses"]), np.array(history["val_losses"])
+    seconds, best = history["epoch_seconds"], int(val.argmin())
+    # An older version, which kept no seconds, may have trained the first epochs.
+    minutes = sum(seconds) / 60 if len(seconds) == len(val) else np.nan
+    return {
+        "Parameters": history["parameters"],
+        "Epochs": len(val),
+        "Minutes": minutes,
+        "Lowest validation loss": val[best],
+        "  in epoch": best + 1,
+        "Last training loss": train[-1],
+        "Gap in the best epoch": val[best] - train[best],
+        "Gap in the last epoch": val[-1] - train[-1],
+    }

@@ -13,6 +13,7 @@ from common.plots import _new_figure, _save, _shorten
 
 if TYPE_CHECKING:  # matplotlib takes a second to import, and --help needs none of it
     from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
 
 # Told apart by colour-blind readers too (Okabe & Ito 2008); the lines differ where there are more
 # tests than colours.
@@ -23,34 +24,36 @@ SMALLEST = 0.5  # px: where the axis of the errors begins; a pixel of the 256×2
 
 
 def comparison_picture(
-    compared: list[Comparison], checkpoints: dict[str, dict[str, Any]], path: str
+    compared: list[Comparison], histories: dict[str, dict[str, Any]], path: str
 ) -> None:
     """Draw the share of landmarks within x px, the errors by landmark and the differences of means;
-    with checkpoints, by the name of the test, the losses and the share within 10 px by epoch."""
+    with histories, those of read_training, the losses and the share within 10 px by epoch."""
     errors = compared[0].errors
     styles = {
         name: {"color": COLORS[i % len(COLORS)], "linestyle": LINES[i // len(COLORS)]}
         for i, name in enumerate(errors)
     }
-    pairs = len(compared[0].differences) * len(compared)
-    differences_height = max(4.5, 1.5 + 0.2 * pairs)
-    heights = [6, differences_height, *([5] if checkpoints else [])]
+    heights = [6.5, 2 + 0.6 * len(compared[0].differences), *([5] if histories else [])]
     figure = _new_figure(16, sum(heights))
     rows = figure.subfigures(len(heights), 1, height_ratios=heights)
     left, right = rows[0].subplots(1, 2)
     _shares_within(left, errors, styles)
     _errors_by_landmark(right, errors, styles)
-    _differences(rows[1].subplots(), compared)
-    if checkpoints:
+    _add_legend(rows[0], left)
+    middle = rows[1].subplots()
+    _differences(middle, compared)
+    _add_legend(rows[1], middle)
+    if histories:
         left, right = rows[2].subplots(1, 2)
-        _losses(left, checkpoints, styles)
-        _shares_by_epoch(right, checkpoints, styles)
+        _losses(left, histories, styles)
+        _shares_by_epoch(right, histories, styles)
+        _add_legend(rows[2], right)
     _save(figure, path)
 
 
 def _shares_within(axis: Axes, errors: dict[str, np.ndarray], styles: dict[str, dict]) -> None:
     """Draw for every x the share of landmarks with an error of at most x px."""
-    largest = max(np.nanmax(values) for values in errors.values())
+    largest = max(SMALLEST, *(np.nanmax(values) for values in errors.values()))
     for name, values in errors.items():
         known = np.sort(values[np.isfinite(values)])
         shares = 100 * np.arange(1, len(known) + 1) / len(known)
@@ -64,7 +67,6 @@ def _shares_within(axis: Axes, errors: dict[str, np.ndarray], styles: dict[str, 
     axis.xaxis.set_major_formatter("{x:g}")
     axis.set(title="Landmarks within x px", xlabel="x (px at 256×256)", ylabel="%")
     axis.grid(alpha=0.3)
-    _add_names(axis)
 
 
 def _errors_by_landmark(axis: Axes, errors: dict[str, np.ndarray], styles: dict[str, dict]) -> None:
@@ -84,13 +86,12 @@ def _errors_by_landmark(axis: Axes, errors: dict[str, np.ndarray], styles: dict[
         for box in boxes["boxes"]:
             box.set_facecolor(styles[name]["color"])
             box.set_alpha(0.7)
-        boxes["boxes"][0].set_label(_shorten(name))
     axis.set_xticks(range(4), LANDMARK_NAMES)
-    axis.set(title="Pixel error per landmark", ylabel="pixel error (px at 256×256)", yscale="log")
+    axis.set(title="Pixel error per landmark", yscale="log")
+    axis.set_ylabel(f"pixel error (px at 256×256; from {SMALLEST:g} px on)")
     axis.set_ylim(SMALLEST, None)
     axis.yaxis.set_major_formatter("{x:g}")
     axis.grid(axis="y", alpha=0.3)
-    _add_names(axis)
 
 
 def _differences(axis: Axes, compared: list[Comparison]) -> None:
@@ -109,44 +110,45 @@ def _differences(axis: Axes, compared: list[Comparison]) -> None:
             color=str(0.25 * number),
             label=each.title or "All images",
         )
+    pairs = compared[0].differences
     labels = [f"{_shorten(p.first)}\nless {_shorten(p.second)}" for p in pairs.itertuples()]
     axis.set_yticks(range(len(pairs)), labels, parse_math=False)
     axis.set_ylim(len(pairs) - 0.4, -0.6)  # the first pair on top
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_xlabel("difference of means (px at 256×256); below 0, the first one is better")
-    axis.set_title("Differences, paired by image, with 95 % intervals")
+    intervals = ", with 95 % intervals" if pairs["low"].notna().all() else ""
+    axis.set_title(f"Differences, paired by image{intervals}")
     axis.grid(axis="x", alpha=0.3)
-    axis.legend()
 
 
-def _losses(axis: Axes, checkpoints: dict[str, dict], styles: dict[str, dict]) -> None:
+def _losses(axis: Axes, histories: dict[str, dict], styles: dict[str, dict]) -> None:
     """Draw the losses by epoch: training thin, validation thick."""
-    for name, checkpoint in checkpoints.items():
+    for name, history in histories.items():
         for split, width in (("train", 0.8), ("val", 2)):
-            losses = checkpoint[f"{split}_losses"]
-            label = f"{_shorten(name)}: {'training' if split == 'train' else 'validation'}"
+            losses = history[f"{split}_losses"]
             epochs = np.arange(1, len(losses) + 1)
-            axis.plot(epochs, losses, linewidth=width, label=label, **styles[name])
-    title = "Loss (those of different criteria are not comparable)"
-    axis.set(title=title, ylabel="loss (log scale)", yscale="log", xlabel="epoch")
+            axis.plot(epochs, losses, linewidth=width, **styles[name])
+    axis.set(title="Loss: training (thin) and validation (thick)", yscale="log", xlabel="epoch")
+    axis.set_ylabel("loss (log scale; different criteria are not comparable)")
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.grid(alpha=0.3)
-    _add_names(axis)
 
 
-def _shares_by_epoch(axis: Axes, checkpoints: dict[str, dict], styles: dict[str, dict]) -> None:
+def _shares_by_epoch(axis: Axes, histories: dict[str, dict], styles: dict[str, dict]) -> None:
     """Draw the share of validation landmarks within 10 px by epoch."""
-    for name, checkpoint in checkpoints.items():
-        within = 100 * np.array(checkpoint["val_within_10_px"])
+    for name, history in histories.items():
+        within = 100 * np.array(history["val_within_10_px"])
         epochs = np.arange(1, len(within) + 1)
         axis.plot(epochs, within, label=_shorten(name), **styles[name])
     axis.set(title="Validation landmarks within 10 px", ylabel="%", ylim=(0, 100), xlabel="epoch")
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.grid(alpha=0.3)
-    _add_names(axis)
 
 
-def _add_names(axis: Axes) -> None:
-    """Add a legend in which a name like $x$ is not read as mathematics."""
-    for text in axis.legend(fontsize="small").get_texts():
+def _add_legend(figure: SubFigure, axis: Axes) -> None:
+    """Add a legend of what is labelled on an axis below the figure, names as they are: $x$ is not
+    read as mathematics."""
+    handles, labels = axis.get_legend_handles_labels()
+    legend = figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    for text in legend.get_texts():
         text.set_parse_math(False)
