@@ -29,7 +29,7 @@ MEANING = (
     "choice of the images: what other images of this kind would give. They do not cover another "
     "seed of the training, nor images from another hospital."
 )
-NO_INTERVALS = f"There are no 95 % intervals for fewer than {figures.MIN_IMAGES} images."
+NO_INTERVALS = f"Fewer than {figures.MIN_IMAGES} images have no 95 % intervals."
 
 
 def describe_tests(tables: dict[str, pd.DataFrame], paths: list[str]) -> str:
@@ -77,8 +77,6 @@ def describe_comparison(compared: Comparison) -> str:
             interval = f"({pair.low:.2f} to {pair.high:.2f})"
             line += f" {interval:<20}{'contains 0' if contains_0 else 'does not contain 0'}"
         lines.append(line)
-    if not has_intervals:
-        lines.append(NO_INTERVALS)
     if compared.title:
         lines = [compared.title, "-" * len(compared.title), *lines]
     return "\n".join(lines)
@@ -158,7 +156,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = cli.Parser("Compare tests: which training is better, and how sure is that?")
     add = parser.add_argument
     add("--csv_paths", nargs="+", **cli.REQUIRED, help="the tables of two or more testers")
-    add("--names", nargs="+", help="what to call the tests; without it, as their tables")
+    add("--names", nargs="+", help="what to call the tests; without it, as their files")
     add("--checkpoint_paths", nargs="+", help="the checkpoints of the trainings, in this order")
     add("--csv_save_path", type=cli.ending_in(".csv"), help="table of all figures")
     add("--plot_save_path", type=cli.ending_in(*cli.PICTURES), help="picture of the comparison")
@@ -178,7 +176,8 @@ def main(argv: list[str] | None = None) -> None:
         print(f"\n{text}")
     if len(training):
         print(f"\n{describe_training(training)}")
-    print("\n" + textwrap.fill(MEANING, 78))
+    has_intervals = compared[0].differences["low"].notna().all()
+    print("\n" + (textwrap.fill(MEANING, 78) if has_intervals else NO_INTERVALS))
     if args.csv_save_path:
         write_table(comparison_table(compared, training), args.csv_save_path)
         print(f"\nTable:   {args.csv_save_path}")

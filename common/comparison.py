@@ -35,14 +35,15 @@ OPTIONAL = {
     "lengths in mm": [f"{name}_{kind}" for name in DIAMETERS for kind in ("mm", "pred_mm")],
 }
 CELLS = {"": np.nan, "true": 1.0, "false": 0.0}  # those that are not numbers
-# What does not depend on the model, and so is the same in all tests of the same data.
-REFERENCES: dict[str, Callable[[pd.DataFrame], np.ndarray]] = {
-    "annotations": lambda table: landmark_values(table, "x", "y"),
-    ERRORS: lambda table: np.isnan(landmark_values(table, ERRORS)),
-    "plausibility": lambda table: table[OPTIONAL["plausibility"]].to_numpy(),
-    "second reader": lambda table: landmark_values(table, "second_x", "second_y"),
-    "errors in mm": lambda table: np.isnan(landmark_values(table, "error_mm")),
-    "lengths in mm": lambda table: table[[f"{name}_mm" for name in DIAMETERS]].to_numpy(),
+# What does not depend on the model, and so is the same in all tests of the same data: for ERRORS
+# and each of OPTIONAL, what it is called and how it is read.
+REFERENCES: dict[str, tuple[str, Callable[[pd.DataFrame], np.ndarray]]] = {
+    ERRORS: ("annotations", lambda table: np.isnan(landmark_values(table, ERRORS))),
+    "annotations": ("annotations", lambda table: landmark_values(table, "x", "y")),
+    "plausibility": ("plausibility", lambda table: table[["annotation_plausible"]].to_numpy()),
+    "second reader": ("second reader", lambda t: landmark_values(t, "second_x", "second_y")),
+    "errors in mm": ("pixel size", lambda table: np.isnan(landmark_values(table, "error_mm"))),
+    "lengths in mm": ("pixel size", lambda table: table[["ofd_mm", "bpd_mm"]].to_numpy()),
 }
 
 EXCELLENT, FAILURE = (f"{name}, %" for name in (BAND_NAMES[0], BAND_NAMES[-1]))
@@ -136,7 +137,8 @@ def check_same(paths: Sequence[str], tables: Sequence[pd.DataFrame], shared: Seq
             lacks, has = (path, first_path) if is_in_first else (first_path, path)
             raise UserError(f"{lacks}: has no image {image}, which {has} has")
         for what in (ERRORS, *shared):
-            values, expected = REFERENCES[what](table), REFERENCES[what](tables[0])
+            label, read = REFERENCES[what]
+            values, expected = read(table), read(tables[0])
             if what == "second reader":
                 # Where an annotation is not complete, the tester named this reader's landmarks as
                 # it suited its own prediction.
@@ -145,9 +147,8 @@ def check_same(paths: Sequence[str], tables: Sequence[pd.DataFrame], shared: Seq
             is_same = np.isclose(values, expected, rtol=0, atol=TOLERANCE, equal_nan=True)
             differs = ~is_same.reshape(len(table), -1).all(axis=1)
             if differs.any():
-                whose = "second reader" if what == "second reader" else "annotation"
                 image = names[differs.argmax()]
-                raise UserError(f"{path}: the {whose} of {image} is not that in {first_path}")
+                raise UserError(f"{path}: {image}: not the {label} of {first_path}")
 
 
 def compare_tests(
