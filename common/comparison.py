@@ -80,7 +80,7 @@ def read_test(path: str) -> pd.DataFrame:
     others are float64. Raises UserError for a file that is no such table or holds no errors."""
     try:
         content = io.BytesIO(Path(path).read_bytes())
-        cells = pd.read_csv(content, dtype=str, na_filter=False, encoding="utf-8-sig")
+        cells = pd.read_csv(content, dtype=str, na_filter=False)
         cells = cells.fillna("")  # rows that are short
         missing = [column for column in NEEDED if column not in cells]
         if missing:

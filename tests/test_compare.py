@@ -101,7 +101,7 @@ def test_images_with_errors_of_0_or_1_have_the_interval_of_the_binomial_distribu
 
 
 def test_shares_of_images_have_the_interval_of_the_binomial_distribution():
-    errors = np.repeat([[10.0], [50.0], [50.1]], [70, 10, 20], axis=0) * np.ones(4)
+    errors = np.repeat([[10.0], [10.1], [50.0], [50.1]], [70, 5, 5, 20], axis=0) * np.ones(4)
     names = [f"{i:02d}" for i in range(100)]
     drawn = drawn_figures(errors, names, ("within 10 px", "above 50 px"))
     for figure, probability in (("within 10 px", 0.7), ("above 50 px", 0.2)):
@@ -175,10 +175,16 @@ def test_what_a_tester_writes_lacks_nothing(table):
 
 
 def test_figures_of_errors_known_by_hand():
-    """Errors of 4 and of 60 px, the latter on OFD-1 alone."""
+    """Errors of 4 and of 60 px, the latter on OFD-1 alone; on the plausible ones a quarter."""
     errors = np.full((12, 4), 4.0)
     errors[:, 0] = 60
+    plausible = errors.copy()
+    plausible[:5] /= 4
     written = run([full_table(errors), full_table(errors / 2)])
+    run_of_plausible = run([full_table(plausible), full_table(plausible / 2)])
+    some = run_of_plausible.loc["The 5 of 12 images with a plausible annotation"]
+    assert tuple(some.loc["Mean", ["a", "b"]]) == pytest.approx((4.5, 2.25))
+    assert some.loc["Mean of a less that of this test", "b"] == pytest.approx(2.25)
     for images in ("All images", "The 5 of 12 images with a plausible annotation"):
         figures_of = written.loc[images]
         for figure, values in {
@@ -441,6 +447,14 @@ def test_tables_that_cannot_be_compared_are_refused_in_one_line(other, message, 
     assert stopped.value.code == 2
     assert capsys.readouterr() == ("", f"error: {message}\n")
     assert files_in(folder / "out") == {}
+
+
+def test_a_table_that_a_spreadsheet_saved_can_be_compared(folder):
+    """With a byte-order mark, TRUE and FALSE."""
+    text = full_table().to_csv(index=False).replace("True", "TRUE").replace("False", "FALSE")
+    (folder / "b.csv").write_text(text, encoding="utf-8-sig")
+    full_table().to_csv("a.csv", index=False)
+    main(["--csv_paths", "a.csv", "b.csv"])
 
 
 def test_a_millionth_of_a_pixel_is_no_difference():
