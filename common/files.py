@@ -54,12 +54,12 @@ def check_outputs(args: Namespace, **more: str) -> None:
     value is the path of a file is an input (see cli).
     """
     outputs, inputs = _outputs_and_inputs({**vars(args), **more})
-    image_folder = os.path.realpath(args.image_folder_path)
+    image_folder = getattr(args, "image_folder_path", None)  # a command may need no images
     taken = {os.path.realpath(path): name for path, name in inputs.items()}
     for name, path in outputs.items():
         _check_writable(path)
         target = os.path.realpath(path)
-        if Path(target).is_relative_to(image_folder):
+        if image_folder and Path(target).is_relative_to(os.path.realpath(image_folder)):
             raise UserError(
                 f"{path}: lies in the image folder, where nothing is written: give a path elsewhere"
             )
