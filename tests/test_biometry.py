@@ -1,3 +1,5 @@
+"""The two diameters of known ellipses: their measures, their limits, and their errors."""
+
 import itertools
 import math
 

@@ -1,3 +1,5 @@
+"""Precision, seeds and repeatable algorithms."""
+
 import random
 
 import numpy as np

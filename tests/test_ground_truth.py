@@ -1,3 +1,5 @@
+"""The ground-truth CSV: which files are read, what is refused, and the report's split."""
+
 import gzip
 import hashlib
 import re

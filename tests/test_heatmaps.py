@@ -1,3 +1,8 @@
+"""A landmark becomes a Gaussian heatmap, and the heatmap's maximum becomes a landmark again.
+
+Landmarks are (x, y), column and row, in pixels; heatmaps are [..., row, column].
+"""
+
 import math
 
 import pytest

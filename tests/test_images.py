@@ -1,3 +1,5 @@
+"""Image files: how they are found, decoded and scaled, and which are refused."""
+
 import os
 from pathlib import Path
 

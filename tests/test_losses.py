@@ -1,3 +1,8 @@
+"""The two losses of the report: Adaptive Wing (Wang et al. 2019) and that of whole heatmaps.
+
+The expected values are closed forms in double precision, written out here from the paper.
+"""
+
 import math
 
 import pytest

@@ -1,3 +1,9 @@
+"""The two networks of the report, and their blocks.
+
+Their parameters are as many as the report says, their state dicts have the names and shapes of the
+published weights, and the attention blocks give what is computed by hand.
+"""
+
 import json
 
 import pytest

@@ -1,3 +1,5 @@
+"""The synthetic heads that stand in for real data."""
+
 from pathlib import Path
 
 import cv2

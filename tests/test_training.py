@@ -1,3 +1,5 @@
+"""The learning-rate schedule, one epoch of training, and validation."""
+
 import itertools
 import math
 
