@@ -73,7 +73,7 @@ def subjects_table(names, subjects=None):
         (["x.png", "y.png"], ["NA", "0"], ["NA", "0"]),  # initials
     ],
 )
-def test_subjects(names, subjects, expected):
+def test_subjects_are_told_by_their_column_or_by_names_such_as_010_2HC(names, subjects, expected):
     found, column = find_subjects(subjects_table(names, subjects))
     assert (None if found is None else found.tolist()) == expected
     if found is None:
@@ -109,7 +109,7 @@ def test_split_needs_six_rows_or_six_known_subjects():
         split_ground_truth(subjects_table([*names, "head.png"]), "subject")
 
 
-def test_subjects_in_training():
+def test_images_of_subjects_in_training_are_marked_in_the_other_splits():
     names = ["001_HC.png", "002_HC.png", "001_2HC.png", "003_HC.png", "002_3HC.png", "004_HC.png"]
     table = subjects_table(names)
     splits = {"train": table[:2], "val": table[2:4], "test": table[4:]}
