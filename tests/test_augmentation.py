@@ -167,3 +167,18 @@ def test_randomness_comes_from_the_generator_alone():
     assert all(torch.equal(a, b) for a, b in zip((images, landmarks), before))
     assert not torch.equal(first[0], augment(images, landmarks, generator(8))[0])
     assert not torch.equal(first[0][0] - images[0], first[0][1] - images[1])  # each differently
+
+
+def test_a_landmark_that_is_not_annotated_stays_so_and_the_others_move_as_before():
+    landmarks = torch.tensor([[[20.0, 30.0]] * 4, [[40.0, 10.0]] * 4])
+    partly = landmarks.clone()
+    partly[:, 2] = torch.nan  # BPD-1; after a flip it is BPD-2 that is not known
+    images = torch.rand(2, 1, 64, 64)
+    for seed in range(4):
+        same, moved = augment(images, landmarks, generator(seed))
+        image, ours = augment(images, partly, generator(seed))
+        assert torch.equal(image, same)
+        is_known = torch.isfinite(ours).all(dim=-1)
+        assert is_known.sum(dim=1).tolist() == [3, 3]
+        assert is_known[:, :2].all()
+        assert torch.equal(ours[is_known], moved[is_known])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from common.heatmaps import gaussian_heatmaps
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 
 OMEGA, THETA, EPSILON, ALPHA = 14, 0.5, 1, 2.1  # the report's
@@ -122,3 +123,31 @@ def test_the_heatmap_loss_with_adaptive_wing_is_its_mean_over_all_pixels():
     heatmaps[:, :, 2, 3] = 0.75
     loss = HeatmapLoss(LOSS, sigma=0.1)(heatmaps, landmarks)
     assert loss.item() == pytest.approx(2.75678 / (5 * 7), abs=1e-5)
+
+
+@pytest.mark.parametrize("criterion", [nn.MSELoss(), LOSS], ids=["MSE", "Adaptive Wing"])
+def test_a_landmark_that_is_not_annotated_has_no_gradient_and_the_others_keep_theirs(criterion):
+    heatmap_loss = HeatmapLoss(criterion, sigma=4)
+    annotated = torch.tensor([[[20.0, 30.0]] * 4, [[40.0, 10.0]] * 4])
+    values = torch.rand(2, 4, 64, 64, generator=torch.Generator().manual_seed(0))
+
+    def gradient(landmarks):
+        heatmaps = values.clone().requires_grad_()
+        heatmap_loss(heatmaps, landmarks).backward()
+        return heatmaps.grad
+
+    partly = annotated.clone()
+    partly[0, 1] = partly[1, 3] = torch.nan
+    ours, full = gradient(partly), gradient(annotated)
+    is_known = torch.isfinite(partly).all(dim=-1)
+    assert (ours[~is_known] == 0).all()
+    assert torch.equal(ours[is_known], full[is_known])
+    assert (full[~is_known] != 0).any()
+
+
+@pytest.mark.parametrize("criterion", [nn.MSELoss(), LOSS], ids=["MSE", "Adaptive Wing"])
+def test_the_heatmap_loss_of_annotated_landmarks_is_the_criterion_s_to_the_bit(criterion):
+    values = torch.rand(1, 4, 64, 64, generator=torch.Generator().manual_seed(0))
+    target = gaussian_heatmaps(LANDMARKS / 2, (64, 64), sigma=4)
+    loss = HeatmapLoss(criterion, sigma=4)(values, LANDMARKS / 2)
+    assert torch.equal(loss, criterion(values, target))
