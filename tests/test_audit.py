@@ -186,6 +186,19 @@ def test_the_least_plausible_are_drawn_first(data, monkeypatch):
     assert drawn == [8, 2, 1, 3]
 
 
+def test_of_more_than_nine_implausible_annotations_the_nine_worst_are_drawn(data, monkeypatch):
+    """Twelve, each less plausible than the one before."""
+    rows = [ellipse(angle=60 - 5 * i) for i in range(12)]
+    table = table_of(*rows, names=[f"{i}.png" for i in range(12)])
+    for name in table["image_name"]:
+        cv2.imwrite(f"images/{name}", cv2.imread(f"images/{NAMES[0]}"))
+    table.to_csv("ground_truth.csv", index=False)
+    drawn = []
+    monkeypatch.setattr("common.plots.audit_picture", lambda *args: drawn.extend(args[3]))
+    main([*data, "--plot_save_path", "audit.png"])
+    assert drawn == [11, 10, 9, 8, 7, 6, 5, 4, 3]
+
+
 def test_one_row_is_enough_and_nothing_is_written_unasked(data, tmp_path, capsys):
     table_of(ROWS[0], names=["004_HC.png"]).to_csv("ground_truth.csv", index=False)
     before = files_in(tmp_path)

@@ -10,7 +10,7 @@ import torch
 
 from common.heatmaps import argmax_landmarks, confidence, gaussian_heatmaps
 
-SIZE = (256, 256)
+SIZE = (256, 256)  # height, width
 
 
 def test_a_heatmap_is_a_gaussian_of_peak_1_and_0_where_that_is_below_one_hundredth():

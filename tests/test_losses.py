@@ -12,8 +12,8 @@ from torch import nn
 from common.heatmaps import gaussian_heatmaps
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 
-OMEGA, THETA, EPSILON, ALPHA = 14, 0.5, 1, 2.1  # the report's
-LOSS = AdaptiveWingLoss()  # which are its defaults
+OMEGA, THETA, EPSILON, ALPHA = 14, 0.5, 1, 2.1  # as in the report
+ADAPTIVE_WING = AdaptiveWingLoss()  # these are its defaults
 
 
 def adaptive_wing(pred, target, epsilon=EPSILON):
@@ -40,7 +40,7 @@ def test_adaptive_wing_has_the_closed_form_of_the_paper(target, difference, sign
 def test_adaptive_wing_has_no_jump_and_no_kink_at_theta(target):
     def value_and_slope(difference):
         pred = torch.tensor(target + difference, dtype=torch.float64, requires_grad=True)
-        loss = LOSS(pred, torch.tensor(target, dtype=torch.float64))
+        loss = ADAPTIVE_WING(pred, torch.tensor(target, dtype=torch.float64))
         loss.backward()
         return loss.item(), pred.grad.item()
 
@@ -56,7 +56,7 @@ def test_adaptive_wing_and_its_gradient_are_finite_everywhere():
             # one at a time, or one bad gradient could hide among the others
             for i in range(len(differences)):
                 (gradient,) = torch.autograd.grad(
-                    LOSS(pred[i : i + 1], torch.tensor([target])), pred
+                    ADAPTIVE_WING(pred[i : i + 1], torch.tensor([target])), pred
                 )
                 assert torch.isfinite(gradient).all(), (target, differences[i])
 
@@ -65,7 +65,7 @@ def test_adaptive_wing_of_half_precision_is_computed_in_float32():
     # In FP16, 1e-4 ** 2.1 would be 0, and 300 ** 2.1 infinite.
     for difference in (1e-4, 300.0):
         pred = torch.tensor([difference], dtype=torch.float16)
-        loss = LOSS(pred, torch.zeros(1))
+        loss = ADAPTIVE_WING(pred, torch.zeros(1))
         assert loss.dtype == torch.float32
         assert loss.item() == pytest.approx(adaptive_wing(pred.item(), 0.0), rel=1e-5)
 
@@ -121,11 +121,11 @@ def test_the_heatmap_loss_with_adaptive_wing_is_its_mean_over_all_pixels():
     landmarks = torch.tensor([[[3.0, 2.0]] * 4])
     heatmaps = torch.zeros(1, 4, 5, 7)
     heatmaps[:, :, 2, 3] = 0.75
-    loss = HeatmapLoss(LOSS, sigma=0.1)(heatmaps, landmarks)
+    loss = HeatmapLoss(ADAPTIVE_WING, sigma=0.1)(heatmaps, landmarks)
     assert loss.item() == pytest.approx(2.75678 / (5 * 7), abs=1e-5)
 
 
-@pytest.mark.parametrize("criterion", [nn.MSELoss(), LOSS], ids=["MSE", "Adaptive Wing"])
+@pytest.mark.parametrize("criterion", [nn.MSELoss(), ADAPTIVE_WING], ids=["MSE", "Adaptive Wing"])
 def test_a_landmark_that_is_not_annotated_has_no_gradient_and_the_others_keep_theirs(criterion):
     heatmap_loss = HeatmapLoss(criterion, sigma=4)
     annotated = torch.tensor([[[20.0, 30.0]] * 4, [[40.0, 10.0]] * 4])
@@ -145,7 +145,7 @@ def test_a_landmark_that_is_not_annotated_has_no_gradient_and_the_others_keep_th
     assert (full[~is_known] != 0).any()
 
 
-@pytest.mark.parametrize("criterion", [nn.MSELoss(), LOSS], ids=["MSE", "Adaptive Wing"])
+@pytest.mark.parametrize("criterion", [nn.MSELoss(), ADAPTIVE_WING], ids=["MSE", "Adaptive Wing"])
 def test_the_heatmap_loss_of_annotated_landmarks_is_the_criterion_s_to_the_bit(criterion):
     values = torch.rand(1, 4, 64, 64, generator=torch.Generator().manual_seed(0))
     target = gaussian_heatmaps(LANDMARKS / 2, (64, 64), sigma=4)
