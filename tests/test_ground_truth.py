@@ -165,6 +165,11 @@ def test_a_landmark_may_be_unknown_and_a_name_may_be_odd(tmp_path):
     assert values[0, 1:].tolist() == [[3, 4], [5, 6], [7, 8]]
 
 
+def test_a_landmark_on_one_border_may_lie_just_outside_of_the_other(tmp_path):
+    table = read_ground_truth(write_csv(tmp_path, f"{HEADER}\na.png,0,-1,-2,0,5,6,7,8\n"))
+    assert landmark_values(table, "x", "y")[0, :2].tolist() == [[0, -1], [-2, 0]]
+
+
 def test_all_eight_columns_may_be_missing(tmp_path, capsys):
     path = write_csv(tmp_path, "px_to_mm_rate,Pixel size(mm),Image Name\n0.1,0.2,a.png\n")
     table = read_ground_truth(path)

@@ -168,6 +168,21 @@ def test_the_picture_of_an_audit_shows_the_measures_and_the_worst_images(
     assert [len(axis.images) for axis in figures[0].axes] == [0, 0, 0, 0, 1, 1, *[0] * 7]
 
 
+def test_the_histograms_of_an_audit_hold_all_images_and_name_their_limits(
+    data, ground_truth, figures, tmp_path
+):
+    measures = audit_table(ground_truth, {"all": ground_truth})
+    measures["midpoint_distance"] = [0.1, 1.5]  # the second is beyond the end of the axis
+    shares = (np.array([0, 1, 2]), np.array([0.5, 1.0]))
+    plots.audit_picture(measures, shares, data, pd.Index([]), str(tmp_path / "a.png"))
+    for axis, end, limit in zip(figures[0].axes, (90, 1, 1), (70, 0.2, 0.6)):
+        assert axis.get_xlim() == (0, end)
+        assert sum(bar.get_height() for bar in axis.patches) == 2
+        assert axis.lines[0].get_xdata() == [limit, limit]
+        (label,) = axis.get_legend().get_texts()
+        assert label.get_text() == f"limit {limit}"
+
+
 def test_training_curves_are_those_of_the_history_of_one_epoch_too(figures, tmp_path):
     history = {"train_losses": [0.3, 0.2, 0.1], "val_losses": [0.4, 0.25, 0.3]}
     history |= {"val_within_10_px": [0.2, 0.5, 0.75], "learning_rates": [1e-3, 1e-3, 5e-4]}
