@@ -114,6 +114,11 @@ def predictions():
 @pytest.fixture
 def small_images(monkeypatch):
     """64×64 px instead of 256×256: the U-Net's way through them is 16 times shorter."""
+    use_small_images(monkeypatch)
+
+
+def use_small_images(monkeypatch):
+    """The same, for a fixture that several tests share."""
     for room in (images, plots):
         monkeypatch.setattr(room, "IMAGE_SIZE", 64)
 

@@ -78,7 +78,7 @@ def test_figures_of_a_table_made_by_hand(data, capsys):
     }
 
 
-def test_where_in_the_file_annotations_are_bad(data, capsys):
+def test_the_share_of_plausible_annotations_is_given_for_each_tenth_of_the_rows(data, capsys):
     """Twenty images, of which the first five and the last one are no heads, and two not known."""
     rows = [ellipse(angle=20)] * 5 + [ellipse()] * 14 + [ellipse(short=20)]
     table = table_of(*rows, names=[f"{i}.png" for i in range(20)])
@@ -93,7 +93,7 @@ def test_where_in_the_file_annotations_are_bad(data, capsys):
     assert_printed(capsys, "in each tenth of the rows 0% 0% 0% 0% 0% 100% - - 100% 100%")
 
 
-def test_a_second_reader(data, capsys):
+def test_distances_to_a_second_reader_are_those_by_hand(data, capsys):
     """The images are of 600×400 px: at 256×256, 7.03 px across and 6.25 px down are (3, 4)."""
     second = np.array(ROWS) + np.array([3 * 600 / 256, 4 * 400 / 256])
     second[0] = second[0][[3, 2, 0, 1]]  # diameters and ends have other names
@@ -219,7 +219,7 @@ def test_nothing_annotated_is_nothing_to_audit(data, read_second, capsys):
     assert pd.read_csv("audit.csv")["ofd_1_second_x"].notna().all()
 
 
-def test_what_is_equal_is_neither_shorter_nor_above_nor_left(data, capsys):
+def test_ends_at_one_height_are_neither_upper_nor_left_and_equal_lengths_not_shorter(data, capsys):
     """Two circles: OFD lies level in one and upright in the other."""
     rows = [ellipse(80, 80, turn=0), ellipse(80, 80, turn=90)]
     table_of(*rows, names=NAMES[:2]).to_csv("ground_truth.csv", index=False)
@@ -234,7 +234,7 @@ def test_what_is_equal_is_neither_shorter_nor_above_nor_left(data, capsys):
     )
 
 
-def test_counts_are_of_what_is_annotated(data, capsys):
+def test_images_without_all_four_landmarks_do_not_count(data, capsys):
     table = table_of(*ROWS, names=NAMES)
     table.loc[[0, 8], ["ofd_1_x", "ofd_1_y"]] = np.nan  # a plausible one, and the worst one
     table.to_csv("ground_truth.csv", index=False)
@@ -272,6 +272,19 @@ def test_the_least_plausible_are_drawn_first(data, monkeypatch):
     assert drawn == [8, 2, 1, 3]
 
 
+def test_of_more_than_nine_implausible_annotations_the_nine_worst_are_drawn(data, monkeypatch):
+    """Twelve, each less plausible than the one before."""
+    rows = [ellipse(angle=60 - 5 * i) for i in range(12)]
+    table = table_of(*rows, names=[f"{i}.png" for i in range(12)])
+    for name in table["image_name"]:
+        cv2.imwrite(f"images/{name}", cv2.imread(f"images/{NAMES[0]}"))
+    table.to_csv("ground_truth.csv", index=False)
+    drawn = []
+    monkeypatch.setattr("common.plots.audit_picture", lambda *args: drawn.extend(args[3]))
+    main([*data, "--plot_save_path", "audit.png"])
+    assert drawn == [11, 10, 9, 8, 7, 6, 5, 4, 3]
+
+
 def test_one_row_is_enough_and_nothing_is_written_unasked(data, tmp_path, capsys):
     table_of(ROWS[0], names=["004_HC.png"]).to_csv("ground_truth.csv", index=False)
     before = files_in(tmp_path)
@@ -293,7 +306,7 @@ def test_one_row_is_enough_and_nothing_is_written_unasked(data, tmp_path, capsys
         (["--plot_save_path", "audit.doc"], "audit.doc: must end in .png"),
     ],
 )
-def test_bad_arguments(arguments, message, data, tmp_path, capsys):
+def test_bad_arguments_are_refused_and_no_file_changes(arguments, message, data, tmp_path, capsys):
     before = files_in(tmp_path)
     with pytest.raises(SystemExit) as stopped:
         main([*data, *arguments])

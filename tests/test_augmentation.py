@@ -1,8 +1,11 @@
+"""Hypothesis 2's augmentation: landmarks move with their pixels, within the report's limits."""
+
 import math
 
 import pytest
 import torch
 
+from common import augmentation
 from common.augmentation import augment
 from common.heatmaps import gaussian_heatmaps
 
@@ -38,6 +41,26 @@ def test_landmarks_move_with_the_pixels_they_mark():
     distance = (find_dots(images, moved) - moved).norm(dim=-1)
     assert distance.max() < 1
     assert (moved - landmarks).norm(dim=-1).median() > 5  # and they did move
+
+
+def test_landmarks_move_with_their_pixels_to_a_hundredth_of_a_pixel(monkeypatch):
+    """In a picture whose values are the coordinates, what stands at a moved landmark tells where
+    the landmark was."""
+    monkeypatch.setattr(augmentation, "MAX_PHOTOMETRIC_CHANGE", 0)
+    monkeypatch.setattr(augmentation, "NOISE_SIGMA", 0)
+    size, batch = 128, 32
+    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    coordinates = torch.stack([x, y])[None].expand(batch, 2, size, size) / (size - 1)
+    corners = torch.tensor([[24.0, 24.0], [103.0, 24.0], [24.0, 103.0], [103.0, 103.0]])
+    landmarks = corners + 20 * (torch.rand(batch, 4, 2, generator=generator(1)) - 0.5)
+    images, moved = augment(coordinates, landmarks, generator(2))
+    grid = 2 * moved[:, None] / (size - 1) - 1
+    read = torch.nn.functional.grid_sample(images, grid, align_corners=True)
+    read = read[:, :, 0].mT * (size - 1)
+    flipped = (read[:, 2, 0] > size / 2)[:, None, None]  # BPD-1 was the other end
+    expected = torch.where(flipped, landmarks[:, [0, 1, 3, 2]], landmarks)
+    distance = (read - expected).norm(dim=-1)
+    assert distance.max() < 0.01
 
 
 def test_a_flip_exchanges_the_bpd_ends_and_keeps_sides():
@@ -144,3 +167,18 @@ def test_randomness_comes_from_the_generator_alone():
     assert all(torch.equal(a, b) for a, b in zip((images, landmarks), before))
     assert not torch.equal(first[0], augment(images, landmarks, generator(8))[0])
     assert not torch.equal(first[0][0] - images[0], first[0][1] - images[1])  # each differently
+
+
+def test_a_landmark_that_is_not_annotated_stays_so_and_the_others_move_as_before():
+    landmarks = torch.tensor([[[20.0, 30.0]] * 4, [[40.0, 10.0]] * 4])
+    partly = landmarks.clone()
+    partly[:, 2] = torch.nan  # BPD-1; after a flip it is BPD-2 that is not known
+    images = torch.rand(2, 1, 64, 64)
+    for seed in range(4):
+        same, moved = augment(images, landmarks, generator(seed))
+        image, ours = augment(images, partly, generator(seed))
+        assert torch.equal(image, same)
+        is_known = torch.isfinite(ours).all(dim=-1)
+        assert is_known.sum(dim=1).tolist() == [3, 3]
+        assert is_known[:, :2].all()
+        assert torch.equal(ours[is_known], moved[is_known])

@@ -52,7 +52,7 @@ def case(tiny_data, tmp_path, monkeypatch):
     return folder
 
 
-def run(kind, number, arguments, weights):
+def run_script(kind, number, arguments, weights):
     """The script's main, with whatever the arguments leave open."""
     defaults = {"--csv_path": "ground_truth.csv", "--image_folder_path": "images"}
     if kind == "Trainer":
@@ -73,7 +73,7 @@ def check(case, weights, capsys):
     def check(message, kind="Trainer", number=1, arguments=()):
         before = files_in(case)
         with pytest.raises(SystemExit) as stopped:
-            run(kind, number, arguments, weights)
+            run_script(kind, number, arguments, weights)
         printed = capsys.readouterr()
         assert stopped.value.code == 2
         lines = [line for line in printed.err.replace("\r", "\n").splitlines() if line.strip()]
@@ -89,7 +89,7 @@ def check(case, weights, capsys):
 def test_a_tester_reads_only_what_it_tests(case, check, weights, capsys):
     """Of six rows, the split makes row 1 the test row."""
     (case / "images" / "2.png").write_bytes(b"")
-    run("Tester", 3, [], weights)
+    run_script("Tester", 3, [], weights)
     assert "Pixel error of 4 landmarks on 1 images" in capsys.readouterr().out
     (case / "images" / "1.png").write_bytes(b"")
     check("row 2: 1.png: not an image", "Tester", 3)
@@ -158,16 +158,18 @@ def test_arguments_are_refused_before_any_work(kind, number, arguments, message,
         ("Tester", 1, ["--second_csv_path", "no.csv"], "no.csv: no such ground-truth file"),
     ],
 )
-def test_what_is_found_later(kind, number, arguments, message, check):
+def test_files_and_devices_that_cannot_be_used_are_refused_before_any_training(
+    kind, number, arguments, message, check
+):
     check(message, kind, number, arguments)
 
 
-def test_initial_weights_of_another_network(check, weights):
+def test_initial_weights_of_another_network_are_refused(check, weights):
     message = "these weights belong to Hypotheses 1 and 2 (UNet)"
     check(message, "Trainer", 3, ["--initial_weights", str(weights[UNet])])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 @pytest.mark.parametrize("kind", ["Trainer", "Tester"])
-def test_cuda_without_cuda(kind, check):
+def test_cuda_is_refused_where_there_is_no_cuda_device(kind, check):
     assert check("--device cuda: there is no CUDA device", kind, 1, ["--device", "cuda"]) == ""

@@ -10,7 +10,7 @@ from common.biometry import are_comparable, in_best_order, measure_axes, normali
 from tests.conftest import ellipse
 
 
-def test_measures_of_an_ellipse():
+def test_the_axes_of_an_ellipse_are_perpendicular_concentric_and_as_long_as_drawn():
     measures = measure_axes(ellipse(100, 80, turn=17)[None], index=[7]).loc[7]
     assert measures["angle"] == pytest.approx(90)
     assert measures["midpoint_distance"] == pytest.approx(0, abs=1e-12)
@@ -34,7 +34,9 @@ def test_measures_of_an_ellipse():
         ({"long": 80, "short": 134}, False),
     ],
 )
-def test_limits_of_plausibility(options, plausible):
+def test_an_annotation_is_plausible_up_to_the_limits_of_angle_midpoints_and_ratio(
+    options, plausible
+):
     assert measure_axes(ellipse(**options)[None])["plausible"].tolist() == [plausible]
 
 
@@ -51,7 +53,7 @@ def test_a_diameter_of_no_length_is_not_plausible(options):
     assert measures["angle"].isna().all()
 
 
-def test_normalised_error():
+def test_the_normalised_error_is_the_mean_distance_of_the_better_paired_ends_over_the_length():
     true = np.array([ellipse(100, 50, turn=0)])
     shifted = true + np.array([3, 4])  # both ends of both diameters by 5 px
     assert normalised_errors(shifted, true) == pytest.approx(np.array([[0.05, 0.10]]))
@@ -72,7 +74,7 @@ def test_normalised_error_of_no_length_is_unknown():
     assert math.isnan(error[1])
 
 
-def test_the_order_that_suits_a_reference_best():
+def test_the_best_order_of_the_ends_is_that_of_the_least_mean_distance():
     """Of the eight ways to name the ends that leave the diameters whole, by brute force."""
     points, reference = np.random.default_rng(0).uniform(0, 256, (2, 200, 4, 2))
     ways = [w for w in itertools.permutations(range(4)) if set(w[:2]) in ({0, 1}, {2, 3})]

@@ -62,7 +62,7 @@ def test_a_misspelt_default_of_a_recipe_is_no_default():
         cli.trainer_parser("", hypothesis=1, epoch=16, **RECIPE)
 
 
-def test_what_has_no_default_is_asked_for(capsys):
+def test_arguments_without_a_default_are_required(capsys):
     for parser, missing in (
         (cli.trainer_parser("", hypothesis=1, **RECIPE), "--csv_path, --image_folder_path"),
         (cli.tester_parser("", hypothesis=1, review_confidence=1), "--image_folder_path, --model_"),
@@ -80,7 +80,7 @@ def failing(error, **options):
     return main
 
 
-def test_what_the_user_can_fix_ends_in_its_message(capsys):
+def test_a_user_error_ends_in_its_message_and_exit_status_2(capsys):
     with pytest.raises(SystemExit) as stopped:
         failing(UserError("a.csv: row 2: no"))([])
     assert stopped.value.code == 2
@@ -146,7 +146,7 @@ def test_a_gpu_that_this_pytorch_is_not_built_for_ends_in_a_line(capsys):
     assert "--device cpu" in message
 
 
-def test_what_is_our_own_fault_keeps_its_traceback():
+def test_a_fault_of_this_package_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         failing(ZeroDivisionError())([])
 
@@ -165,7 +165,7 @@ def test_ctrl_c_names_the_command_that_resumes(capsys, monkeypatch):
     assert shlex.split(last_line[len(start) :]) == command
 
 
-def test_ctrl_c_where_nothing_can_be_resumed(capsys):
+def test_ctrl_c_names_no_command_where_nothing_can_be_resumed(capsys):
     with pytest.raises(SystemExit) as stopped:
         failing(KeyboardInterrupt())([])
     assert stopped.value.code == 130
@@ -197,7 +197,7 @@ def test_a_full_disk_behind_stdout_ends_in_a_line(monkeypatch, capsys):
     assert capsys.readouterr().err.endswith(line)
 
 
-def test_a_sign_that_the_terminal_lacks_is_no_error(monkeypatch):
+def test_a_character_that_the_terminal_lacks_is_printed_as_a_question_mark(monkeypatch):
     shown = io.BytesIO()
     stream = io.TextIOWrapper(shown, encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)

@@ -1,3 +1,5 @@
+"""Precision, seeds and repeatable algorithms."""
+
 import random
 
 import numpy as np
@@ -8,7 +10,7 @@ from common.devices import autocast_dtype, make_repeatable
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-def test_precision():
+def test_auto_precision_is_fp16_on_cuda_and_fp32_elsewhere():
     assert autocast_dtype("auto", CUDA) is torch.float16
     assert autocast_dtype("auto", CPU) is torch.float32
     for device in (CUDA, CPU):
@@ -16,7 +18,7 @@ def test_precision():
         assert autocast_dtype("bf16", device) is torch.bfloat16
 
 
-def test_seeds():
+def test_a_seed_repeats_every_random_number_and_algorithms_are_deterministic():
     torch.backends.cudnn.benchmark = True  # as another program may have left it
     drawn = []
     for seed in (42, 42, 43):

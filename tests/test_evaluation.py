@@ -77,7 +77,7 @@ def test_predictions_are_in_px_of_the_original_and_errors_in_px_at_256(dots, row
     assert found.errors_mm()[0] == pytest.approx([np.hypot(6, 36) / 2] * 4)
 
 
-def test_what_is_found_in_some_images_is_that_of_these_images(predictions):
+def test_indexing_predictions_chooses_the_same_images_in_every_array(predictions):
     one = predictions[np.array([False, True])]
     assert len(one) == 1
     assert one.names.tolist() == ["1.png"]
@@ -128,7 +128,7 @@ def test_landmarks_within_10_px_are_counted_and_those_that_are_nan_are_not():
     assert count_excellent(heatmaps, landmarks).item() == 2
 
 
-def test_lengths_err_by_what_they_are_longer(predictions):
+def test_the_error_of_a_length_is_predicted_less_annotated(predictions):
     assert predictions.length_errors().tolist() == [[-30, 0], [0, 0]]
 
 
@@ -153,7 +153,7 @@ def test_a_single_model_has_no_rule_about_its_spread(predictions):
 @pytest.mark.parametrize(
     ("value", "flagged"), [(0.5, False), (0.4999999, True), (0.0, True), (float("nan"), True)]
 )
-def test_what_is_not_known_to_be_good_is_flagged(value, flagged):
+def test_an_image_is_flagged_for_a_confidence_below_the_limit_or_unknown(value, flagged):
     found = heads(1)
     found.confidences[0, 2] = value
     assert needs_review(found, 0.5).tolist() == [flagged]

@@ -1,3 +1,5 @@
+"""The ground-truth CSV: which files are read, what is refused, and the report's split."""
+
 import gzip
 import hashlib
 import re
@@ -72,7 +74,7 @@ def subjects_table(names, subjects=None):
         (["x.png", "y.png"], ["NA", "0"], ["NA", "0"]),  # initials
     ],
 )
-def test_subjects(names, subjects, expected):
+def test_subjects_are_told_by_their_column_or_by_names_such_as_010_2HC(names, subjects, expected):
     found, column = find_subjects(subjects_table(names, subjects))
     assert (None if found is None else found.tolist()) == expected
     if found is None:
@@ -108,7 +110,7 @@ def test_split_needs_six_rows_or_six_known_subjects():
         split_ground_truth(subjects_table([*names, "head.png"]), "subject")
 
 
-def test_subjects_in_training():
+def test_images_of_subjects_in_training_are_marked_in_the_other_splits():
     names = ["001_HC.png", "002_HC.png", "001_2HC.png", "003_HC.png", "002_3HC.png", "004_HC.png"]
     table = subjects_table(names)
     splits = {"train": table[:2], "val": table[2:4], "test": table[4:]}
@@ -177,6 +179,11 @@ def test_a_landmark_may_be_unknown_and_a_name_may_be_odd(tmp_path):
     ]
     assert values[2, 0].tolist() == [-1, 2]  # may lie just outside: its image will tell
     assert values[0, 1:].tolist() == [[3, 4], [5, 6], [7, 8]]
+
+
+def test_a_landmark_on_one_border_may_lie_just_outside_of_the_other(tmp_path):
+    table = read_ground_truth(write_csv(tmp_path, f"{HEADER}\na.png,0,-1,-2,0,5,6,7,8\n"))
+    assert landmark_values(table, "x", "y")[0, :2].tolist() == [[0, -1], [-2, 0]]
 
 
 def test_all_eight_columns_may_be_missing(tmp_path, capsys):

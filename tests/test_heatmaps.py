@@ -1,3 +1,8 @@
+"""A landmark becomes a Gaussian heatmap, and the heatmap's maximum becomes a landmark again.
+
+Landmarks are (x, y), column and row, in pixels; heatmaps are [..., row, column].
+"""
+
 import math
 
 import pytest
@@ -5,10 +10,10 @@ import torch
 
 from common.heatmaps import argmax_landmarks, confidence, gaussian_heatmaps
 
-SIZE = (256, 256)
+SIZE = (256, 256)  # height, width
 
 
-def test_values_follow_the_gaussian_and_are_zero_below_one_hundredth():
+def test_a_heatmap_is_a_gaussian_of_peak_1_and_0_where_that_is_below_one_hundredth():
     heatmaps = gaussian_heatmaps(torch.tensor([[[100.0, 60.0]] * 4]), size=(128, 256), sigma=7.0)
     assert heatmaps.shape == (1, 4, 128, 256)
     assert heatmaps.dtype == torch.float32
@@ -35,7 +40,7 @@ def test_a_landmark_outside_is_drawn_at_the_nearest_border_pixel():
     assert torch.equal(outside, inside)
 
 
-def test_decoding_is_exact_for_every_column_and_row():
+def test_decoding_gives_back_every_column_and_row_exactly():
     x = torch.arange(256)
     # An odd factor makes y a permutation of the rows.
     y = torch.stack([x * factor % 256 for factor in (1, 57, 131, 255)], dim=1)

@@ -1,3 +1,5 @@
+"""Image files: how they are found, decoded and scaled, and which are refused."""
+
 import os
 import threading
 from pathlib import Path
@@ -192,7 +194,7 @@ def test_a_name_is_found_however_its_signs_are_composed(tmp_path):
         assert load(folder, asked).names == [asked]
 
 
-def test_what_a_folder_holds(tmp_path, capsys):
+def test_the_images_of_a_folder_are_listed_by_name_without_masks(tmp_path, capsys):
     masks = ("10_Annotation.tiff", "b_annotation.PNG")  # as HC18 has them
     for name in ("b.PNG", "a.jpg", "c.csv", "._a.jpg", "10.tiff", *masks):
         (tmp_path / name).touch()

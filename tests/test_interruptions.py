@@ -37,8 +37,8 @@ def finish(process):
     return process.returncode, errors
 
 
-def load(folder):
-    """Best weights, and the checkpoint without its arguments, some of which may differ."""
+def weights_and_checkpoint(folder):
+    """The best weights, and the checkpoint without its arguments, some of which may differ."""
     best = torch.load(folder / "model.pth", weights_only=True)
     checkpoint = torch.load(folder / "model_checkpoint.pth", weights_only=True)
     del checkpoint["args"]
@@ -52,7 +52,7 @@ def uninterrupted(tmp_path_factory, data_arguments):
     started = time.monotonic()
     status, errors = finish(start(trainer_3(data_arguments), folder))
     assert status == 0, errors
-    return load(folder), time.monotonic() - started
+    return weights_and_checkpoint(folder), time.monotonic() - started
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def interrupted(tmp_path_factory, data_arguments):
     assert "Traceback" not in errors
     command = f"To resume: {sys.executable} {ROOT}/Trainer_Hypothesis3.py --csv_path "
     assert command in errors.splitlines()[-1]
-    assert load(folder)[1]["epoch"] == 1
+    assert weights_and_checkpoint(folder)[1]["epoch"] == 1
     names = ("curves.png", "model.pth", "model_checkpoint.pth")
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
     return folder
@@ -111,8 +111,8 @@ def test_after_ctrl_c_a_full_disk_and_kills_it_is_the_run_that_was_never_stopped
         process.kill()
         finish(process)
         # Whatever stands there can be read, and no finished epoch is ever lost.
-        epochs.append(load(folder)[1]["epoch"])
+        epochs.append(weights_and_checkpoint(folder)[1]["epoch"])
     assert epochs == sorted(epochs)
     status, errors = finish(start(arguments, folder))
     assert status == 0, errors
-    assert_same(load(folder), expected)
+    assert_same(weights_and_checkpoint(folder), expected)

@@ -1,3 +1,9 @@
+"""The two networks of the report, and their blocks.
+
+Their parameters are as many as the report says, their state dicts have the names and shapes of the
+published weights, and the attention blocks give what is computed by hand.
+"""
+
 import json
 
 import pytest
@@ -19,7 +25,7 @@ REFERENCE = ROOT / "tests" / "reference"
 
 
 @pytest.mark.parametrize("number", HYPOTHESES)
-def test_parameter_counts_are_the_reports(number):
+def test_both_networks_have_as_many_parameters_as_the_report_says(number):
     hypothesis = HYPOTHESES[number]
     assert f"{count_parameters(hypothesis.network()):,}" == hypothesis.parameters
 
@@ -67,7 +73,7 @@ def test_upsampling_keeps_the_corners():
     torch.testing.assert_close(upsample(ramp.mT)[0, 0, :, 0], torch.linspace(0, 1, 8))
 
 
-def test_both_ways_of_upsampling_agree_in_value_and_gradient():
+def test_upsampling_by_matrices_is_upsampling_in_value_and_gradient():
     features = torch.rand(2, 3, 6, 10, dtype=torch.float64, requires_grad=True)
     weights = torch.rand(2, 3, 12, 20, dtype=torch.float64)
     with torch.inference_mode():
@@ -117,7 +123,7 @@ def test_resnet_unet_encodes_as_torchvision_does():
     torch.testing.assert_close(features["ours"], features["torchvision"])
 
 
-def test_channel_attention_by_hand():
+def test_channel_attention_scales_each_channel_as_computed_by_hand():
     # One hidden unit that sums the channels (1 and 3 on average, 2 and 6 at most): 4 and 8.
     # Outputs 0.1 and −0.1 times that, summed over both poolings: ±1.2, through a sigmoid.
     attention = ChannelAttention(2, reduction=2)
@@ -128,7 +134,7 @@ def test_channel_attention_by_hand():
     torch.testing.assert_close(attention(features), features * scales[None, :, None, None])
 
 
-def test_spatial_attention_by_hand():
+def test_spatial_attention_scales_each_pixel_as_computed_by_hand():
     # Only the kernel's centre counts: 0.5 times the mean (2) minus 1 times the maximum (3).
     attention = SpatialAttention()
     attention.conv.weight.data.zero_()

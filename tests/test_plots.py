@@ -68,7 +68,9 @@ def found(data):
     )
 
 
-def test_predictions(data, found, figures, tmp_path):
+def test_the_picture_of_predictions_marks_each_landmark_where_it_was_found(
+    data, found, figures, tmp_path
+):
     predicted = data.landmarks + torch.tensor([3.0, 4.0])
     found.errors[1] = np.nan
     for name in ("a.png", "a.pdf"):
@@ -124,7 +126,7 @@ def test_a_pdf_shows_every_image(data, found, figures, tmp_path):
     assert len(re.findall(rb"/Type /Page\b", pdf)) == 2
 
 
-def test_error_distribution(figures, tmp_path):
+def test_the_picture_of_errors_shows_every_known_error_and_its_figures(figures, tmp_path):
     nan = np.nan  # BPD-2 is not annotated at all, and OFD-1 not everywhere
     errors = np.array([[1.0, 20, 300, nan], [2, 30, 400, nan], [nan, 70, 500, nan]])
     plots.error_distribution(errors, str(tmp_path / "a.png"))
@@ -142,7 +144,7 @@ def test_error_distribution(figures, tmp_path):
     assert lower_quartiles[:3] == [1.25, 25, 350]
 
 
-def test_augmentation_examples(data, figures, tmp_path):
+def test_augmentation_examples_show_eight_versions_with_their_landmarks(data, figures, tmp_path):
     def augment(images, landmarks, generator):
         number = torch.arange(8)[:, None, None]
         return images + number[..., None] / 8, landmarks + number
@@ -154,7 +156,9 @@ def test_augmentation_examples(data, figures, tmp_path):
         assert places(axis, "ground truth") == pytest.approx(expected)
 
 
-def test_audit(data, ground_truth, figures, tmp_path):
+def test_the_picture_of_an_audit_shows_the_measures_and_the_worst_images(
+    data, ground_truth, figures, tmp_path
+):
     measures = audit_table(ground_truth, {"all": ground_truth})
     shares = (np.array([0, 1, 2]), np.array([0.5, 1.0]))
     plots.audit_picture(measures, shares, data, pd.Index([1, 0]), str(tmp_path / "a.png"))
@@ -205,7 +209,22 @@ def test_the_legend_of_a_pdf_page_names_what_is_on_it(data, found, figures, tmp_
     assert sorted(kinds) == ["ground truth"] * 4 + ["predicted"] * 4
 
 
-def test_one_epoch_has_its_curves(figures, tmp_path):
+def test_the_histograms_of_an_audit_hold_all_images_and_name_their_limits(
+    data, ground_truth, figures, tmp_path
+):
+    measures = audit_table(ground_truth, {"all": ground_truth})
+    measures["midpoint_distance"] = [0.1, 1.5]  # the second is beyond the end of the axis
+    shares = (np.array([0, 1, 2]), np.array([0.5, 1.0]))
+    plots.audit_picture(measures, shares, data, pd.Index([]), str(tmp_path / "a.png"))
+    for axis, end, limit in zip(figures[0].axes, (90, 1, 1), (70, 0.2, 0.6)):
+        assert axis.get_xlim() == (0, end)
+        assert sum(bar.get_height() for bar in axis.patches) == 2
+        assert axis.lines[0].get_xdata() == [limit, limit]
+        (label,) = axis.get_legend().get_texts()
+        assert label.get_text() == f"limit {limit}"
+
+
+def test_training_curves_are_those_of_the_history_of_one_epoch_too(figures, tmp_path):
     history = {"train_losses": [0.3, 0.2, 0.1], "val_losses": [0.4, 0.25, 0.3]}
     history |= {"val_within_10_px": [0.2, 0.5, 0.75], "learning_rates": [1e-3, 1e-3, 5e-4]}
     first = {name: values[:1] for name, values in history.items()}

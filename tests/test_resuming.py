@@ -110,7 +110,7 @@ def test_interrupted_anywhere_and_resumed_is_the_run_that_was_never_stopped(
     for call in (2, 12, 15, 23, 36):
         folder = tmp_path / f"stopped at {call}"
         with pytest.raises(KeyboardInterrupt):
-            run(folder, Loss(call, KeyboardInterrupt), **options)
+            run(folder, Loss(at_call=call, outcome=KeyboardInterrupt), **options)
         finished = (call - 1) // 6
         assert (folder / "model_checkpoint.pth").exists() is (finished > 0)
         if finished:
@@ -160,16 +160,16 @@ def test_resuming_a_finished_run_leaves_it_alone(tmp_path, capsys):
 def test_a_model_file_that_is_gone_or_foreign_is_replaced_by_the_checkpoints_best_weights(
     tmp_path, epochs, foreign
 ):
-    # A hundredfold validation loss makes the second epoch worse than the first, and in the resumed
-    # run, where calls 1 to 4 train and 5 is the first of validation, the third.
-    run(tmp_path, Loss(11, 100.0), epochs=2)
+    # An epoch's calls 1 to 4 train, 5 and 6 validate: call 11 is in the second epoch's validation.
+    # A loss of 100 times as much makes that epoch, and then the resumed one, worse than the first.
+    run(tmp_path, Loss(at_call=11, outcome=100.0), epochs=2)
     best, checkpoint = load(tmp_path)
     assert checkpoint["best_epoch"] == 1
     (tmp_path / "model.pth").unlink()
     if foreign:
         last_bias = checkpoint["model_state_dict"]["2.bias"]
         torch.save({**best, foreign: last_bias}, tmp_path / "model.pth")
-    run(tmp_path, Loss(5, 100.0), epochs=epochs, resume=True)
+    run(tmp_path, Loss(at_call=5, outcome=100.0), epochs=epochs, resume=True)
     assert load(tmp_path)[1]["best_epoch"] == 1
     assert_same(load(tmp_path)[0], best)
     assert (tmp_path / "model_previous.pth").exists() is bool(foreign)  # it is not lost
@@ -188,7 +188,7 @@ def test_a_run_may_start_from_the_weights_of_another(tmp_path, capsys):
         }
         folder = tmp_path / f"from {name}"
         with pytest.raises(KeyboardInterrupt):  # in the second epoch
-            run(folder, Loss(8, KeyboardInterrupt), **options)
+            run(folder, Loss(at_call=8, outcome=KeyboardInterrupt), **options)
         assert f"{name}: training starts from these weights" in capsys.readouterr().out
         state = load(folder)[1]
         # The statistics of the batch normalisation still move, in three batches.
@@ -246,7 +246,9 @@ def test_a_checkpoint_of_before_initial_train_images_resumes(tmp_path):
     assert resumed["train_images"] == state["train_images"]
 
 
-def test_a_landmark_that_is_never_annotated_is_named(tmp_path, capsys):
+def test_a_landmark_that_no_training_image_has_is_printed_and_kept_in_the_checkpoint(
+    tmp_path, capsys
+):
     train_set = some_images(10, seed=1)
     train_set.landmarks[:, 1] = math.nan
     train_set.landmarks[1:, 3] = math.nan  # one is annotated
@@ -353,7 +355,7 @@ def test_a_checkpoint_of_other_make_is_refused(tmp_path, change, message):
     assert files_in(tmp_path) == before
 
 
-def test_a_fault_of_our_own_is_not_the_checkpoints(tmp_path, monkeypatch):
+def test_a_fault_of_this_package_is_not_blamed_on_the_checkpoint(tmp_path, monkeypatch):
     run(tmp_path, epochs=1)
     for name in ("_differences", "_inherit", "_holds"):
         with monkeypatch.context() as patch:
@@ -405,10 +407,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_saved(tmp_pa
     run(tmp_path / "good", epochs=1)
     # calls 1 to 6 are epoch 1; 9 is the third batch of epoch 2
     with pytest.raises(UserError, match="Epoch 2/6: the training loss is not finite"):
-        run(tmp_path / "bad", Loss(9, math.nan), checkpoint_seconds=0)
+        run(tmp_path / "bad", Loss(at_call=9, outcome=math.nan), checkpoint_seconds=0)
     assert_same(load(tmp_path / "bad"), load(tmp_path / "good"))
     with pytest.raises(UserError, match="Epoch 1/6: the validation loss is not finite"):
-        run(tmp_path, Loss(5, math.inf))
+        run(tmp_path, Loss(at_call=5, outcome=math.inf))
     assert not (tmp_path / "model_checkpoint.pth").exists()
 
 
@@ -437,7 +439,8 @@ def test_out_of_memory_on_resuming_is_not_the_checkpoint_s_fault(tmp_path, monke
 
 
 def test_the_schedule_and_the_gap_go_by_the_validation_loss(tmp_path, capsys):
-    run(tmp_path, Loss(35, 100.0))  # in validation, so that the last epoch is not the best
+    # In the last epoch's validation, which is thus not the best.
+    run(tmp_path, Loss(at_call=35, outcome=100.0))
     _, state = load(tmp_path)
     train_losses, val_losses = state["train_losses"], state["val_losses"]
     assert state["scheduler_state_dict"]["best"] == state["best_val_loss"] == min(val_losses)

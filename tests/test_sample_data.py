@@ -1,3 +1,5 @@
+"""The synthetic heads that stand in for real data."""
+
 from pathlib import Path
 
 import cv2
@@ -8,7 +10,7 @@ import pytest
 from common import sample_data
 
 
-def test_format_and_conventions(samples):
+def test_sample_data_have_the_format_and_the_order_of_ends_of_the_report_s(samples):
     table = pd.read_csv(samples / "ground_truth.csv")
     assert table["image_name"].tolist() == [f"{i:03d}_HC.png" for i in range(6)]
     assert (table["ofd_1_y"] < table["ofd_2_y"]).all()  # OFD-1 is the upper end

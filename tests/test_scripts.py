@@ -1,13 +1,20 @@
-"""The six scripts from end to end, on six sample images."""
+"""The six scripts from end to end, on six sample images.
 
+Most tests here read what one run has printed and left: a run is a fixture that they share.
+"""
+
+import contextlib
 import hashlib
+import io
 import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,12 +25,53 @@ from torchvision.models import resnet34
 
 from common import UserError, audit, evaluation, sample_data
 from common.augmentation import augment
-from common.biometry import normalised_errors
 from common.evaluation import Predictions
-from common.ground_truth import landmark_values, read_ground_truth, split_ground_truth
+from common.ground_truth import COLUMNS, landmark_values
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 from common.models import ResNetUNet, UNet
-from tests.conftest import HYPOTHESES, ROOT, files_in, script
+from tests.conftest import HYPOTHESES, ROOT, files_in, script, use_small_images
+
+COORDINATES = list(COLUMNS[1:])
+
+
+def run_trainer(number, *arguments):
+    """Train for one epoch, by default of two batches. Returns what was printed."""
+    defaults = [*HYPOTHESES[number].arguments, "--epochs", "1", "--batch_size", "3"]
+    defaults += ["--model_save_path", "model.pth", "--plot_save_path", "curves.png"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        script("Trainer", number)([*defaults, *arguments])
+    return printed.getvalue()
+
+
+def run_tester(number, *arguments):
+    """Returns what a tester printed, and its table."""
+    defaults = ["--csv_save_path", "table.csv", "--pred_save_path", "predictions.png"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        script("Tester", number)([*defaults, "--error_save_path", "errors.png", *arguments])
+    return printed.getvalue(), pd.read_csv("table.csv")
+
+
+def handed_to_fit(number, *arguments):
+    """What a trainer hands to the training loop, by name. Nothing is trained."""
+    handed = {}
+
+    def fit(model, loss, optimizer, scheduler, train_set, val_set, args, augment=None):
+        handed.update(locals())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("common.training.fit", fit)
+        script("Trainer", number)([*HYPOTHESES[number].arguments, *arguments])
+    return handed
+
+
+def lines_of(text):
+    """What was printed, without the progress bars."""
+    lines = text.replace("\r", "\n").splitlines()
+    return [line for line in lines if line.strip() and "%|" not in line]
+
+
+def single_spaced(text):
+    return " ".join(text.split())
 
 
 def picture_size(path):
@@ -33,81 +81,141 @@ def picture_size(path):
     return image.shape[1], image.shape[0]
 
 
-def lines_of(text):
-    """What was printed, without the progress bars."""
-    lines = text.replace("\r", "\n").splitlines()
-    return [line for line in lines if line.strip() and "%|" not in line]
+@contextlib.contextmanager
+def small_images_in(folder):
+    """In this folder, with small images, for a fixture that several tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        use_small_images(patch)
+        yield
 
 
-def train(number, *arguments):
-    """Train for one epoch of two batches."""
-    script("Trainer", number)(
-        [
-            *(*arguments, *HYPOTHESES[number].arguments, "--epochs", "1", "--batch_size", "3"),
-            *("--model_save_path", "model.pth", "--plot_save_path", "curves.png"),
-        ]
-    )
+# Trained for an epoch and tested, by each hypothesis
 
 
-@pytest.mark.parametrize("number", HYPOTHESES)
-def test_train_and_test(number, data_arguments, tmp_path, capsys, monkeypatch, small_images):
-    monkeypatch.chdir(tmp_path)
-    hypothesis = HYPOTHESES[number]
-    augmentation = ["--augmentation_save_path", "examples.png"] if number == 2 else []
-    train(number, *data_arguments, *augmentation)
-    printed = capsys.readouterr().out
-    for expected in (
-        "Loaded 6 images\nTrain: 4 | Val: 1 | Test: 1\n",
-        "6 of 6 annotations are plausible, 1 of 1 in test.\n",
-        f"{hypothesis.parameters} parameters",
-        "Epoch 1/1 | train loss ",
-        " | best so far\n",
-    ):
-        assert expected in printed
-    assert picture_size("curves.png") == (2160, 600)
-    if number == 2:
-        assert picture_size("examples.png") == (1920, 1080)
+class Trained(NamedTuple):
+    number: int
+    folder: Path
+    printed: str  # by the trainer
+    tested: dict  # what the tester printed, and its table, of model.pth and of its checkpoint
 
-    best = torch.load("model.pth", weights_only=True)
-    checkpoint = torch.load("model_checkpoint.pth", weights_only=True)
-    assert best.keys() == hypothesis.network().state_dict().keys()
+
+@pytest.fixture(scope="module", params=HYPOTHESES)
+def trained(request, data_arguments, tmp_path_factory):
+    """Each hypothesis, trained for one epoch; its best model and its checkpoint, tested."""
+    number, folder = request.param, tmp_path_factory.mktemp("trained")
+    with small_images_in(folder):
+        further = ["--augmentation_save_path", "examples.png"] if number == 2 else []
+        printed = run_trainer(number, *data_arguments, *further)
+        tested = {
+            name: run_tester(number, *data_arguments, "--model_path", name)
+            for name in ("model.pth", "model_checkpoint.pth")
+        }
+    return Trained(number, folder, printed, tested)
+
+
+@pytest.fixture
+def checkpoint(trained):
+    return torch.load(trained.folder / "model_checkpoint.pth", weights_only=True)
+
+
+def test_a_trainer_prints_the_split_the_plausible_annotations_and_the_parameters(trained):
+    assert "Loaded 6 images\nTrain: 4 | Val: 1 | Test: 1\n" in trained.printed
+    assert "6 of 6 annotations are plausible, 1 of 1 in test.\n" in trained.printed
+    assert f"{HYPOTHESES[trained.number].parameters} parameters" in trained.printed
+
+
+def test_a_trainer_prints_each_epoch_and_which_is_the_best_so_far(trained):
+    assert re.search(r"Epoch 1/1 \| train loss .* \| best so far\n", trained.printed)
+
+
+def test_a_trainer_leaves_its_curves(trained):
+    assert picture_size(trained.folder / "curves.png") == (2160, 600)
+
+
+def test_the_trainer_of_hypothesis_2_leaves_augmentation_examples(trained):
+    if trained.number == 2:
+        assert picture_size(trained.folder / "examples.png") == (1920, 1080)
+    else:
+        assert not (trained.folder / "examples.png").exists()
+
+
+def test_the_model_file_holds_the_best_weights_which_after_one_epoch_are_the_last(
+    trained, checkpoint
+):
+    best = torch.load(trained.folder / "model.pth", weights_only=True)
+    assert best.keys() == HYPOTHESES[trained.number].network().state_dict().keys()
     assert all(torch.equal(best[key], checkpoint["model_state_dict"][key]) for key in best)
+
+
+def test_the_checkpoint_holds_the_losses_and_the_learning_rate_of_the_epoch(trained, checkpoint):
     assert checkpoint["epoch"] == 1
     assert checkpoint["best_val_loss"] == checkpoint["val_losses"][0]
     assert len(checkpoint["train_losses"]) == 1
-    assert checkpoint["learning_rates"] == [pytest.approx(2e-4 if number == 3 else 1e-3)]
+    rate = 2e-4 if trained.number == 3 else 1e-3  # the first of five epochs of warm-up
+    assert checkpoint["learning_rates"] == [pytest.approx(rate)]
+
+
+def test_the_checkpoint_holds_the_states_of_optimiser_schedule_and_scaler(checkpoint):
     # FP16, of Hypothesis 3 on CUDA, skips its first steps, and lowers the scale each time.
     steps = checkpoint["optimizer_state_dict"]["state"]
     assert steps or checkpoint["scaler_state_dict"]["scale"] < 2**16
     assert checkpoint["scheduler_state_dict"]["last_epoch"] == 1
     assert "scaler_state_dict" in checkpoint
+
+
+def test_the_checkpoint_holds_the_arguments_and_the_names_of_the_training_images(
+    trained, checkpoint
+):
     assert checkpoint["args"]["batch_size"] == 3
-    assert checkpoint["args"]["hypothesis"] == number
+    assert checkpoint["args"]["hypothesis"] == trained.number
     assert sorted(checkpoint["train_images"]) == [f"{i:03d}_HC.png" for i in (2, 3, 4, 5)]
-    # Both forms of --model_path, and here both hold the same weights.
-    summaries = []
-    for path in ("model.pth", "model_checkpoint.pth"):
-        script("Tester", number)(
-            [
-                *(*data_arguments, "--model_path", path),
-                *("--pred_save_path", "predictions.png", "--error_save_path", "errors.png"),
-            ]
-        )
-        summaries.append(capsys.readouterr().out)
-        assert picture_size("predictions.png") == (1440, 510)  # one row: one test image
-        assert picture_size("errors.png") == (1680, 600)
-        Path("predictions.png").unlink()
-    assert "ms per image" in summaries[0]
-    assert summaries[0].split("Pixel error")[1] == summaries[1].split("Pixel error")[1]
-    for expected in ("Mean ± std", "Median", "95th percentile", "BPD-2", "Failure (>50 px)"):
-        assert expected in summaries[0]
 
 
-def test_a_recipe_learns(data_arguments, weights, run_tester, small_images):
-    """Four images by heart: the loss falls, and so does the pixel error on them (of 64 px)."""
-    arguments = ["--epochs", "18", "--lr", "0.003", "--encoder_weights", "none"]
-    arguments += ["--model_save_path", "model.pth"]
-    script("Trainer", 3)([*data_arguments, *arguments])
+def test_a_tester_finds_the_same_with_a_model_file_and_with_its_checkpoint(trained):
+    (printed, table), (of_checkpoint, table_of_checkpoint) = trained.tested.values()
+    assert printed.split("Pixel error")[1] == of_checkpoint.split("Pixel error")[1]
+    sha256 = "model_sha256"  # of the file: of the two, it differs
+    assert table.drop(columns=sha256).equals(table_of_checkpoint.drop(columns=sha256))
+
+
+def test_a_tester_prints_the_mean_deviation_and_median_of_the_errors_in_its_table(trained):
+    printed, table = trained.tested["model.pth"]
+    errors = landmark_values(table, "error_px256")
+    assert (
+        f"Mean ± std {errors.mean():.2f} ± {errors.std():.2f} Median {np.median(errors):.2f} "
+        in single_spaced(printed)
+    )
+
+
+def test_the_errors_in_a_testers_table_are_the_distances_of_its_landmarks(trained):
+    """The images are of 800×540 px, and 64×64 px here."""
+    _, table = trained.tested["model.pth"]
+    off = landmark_values(table, "pred_x", "pred_y") - landmark_values(table, "x", "y")
+    errors = landmark_values(table, "error_px", "error_px256")
+    assert errors[..., 0] == pytest.approx(np.linalg.norm(off, axis=-1))
+    at_64 = np.linalg.norm(off * [64 / 800, 64 / 540], axis=-1)
+    assert errors[..., 1] == pytest.approx(at_64, abs=1e-3)
+
+
+def test_the_landmarks_in_a_testers_table_are_those_of_the_ground_truth(trained, samples):
+    _, table = trained.tested["model.pth"]
+    ground_truth = pd.read_csv(samples / "ground_truth.csv")[1:2]  # row 1 is for the test
+    columns = ["image_name", *COORDINATES]
+    assert (table[columns].to_numpy() == ground_truth[columns].to_numpy()).all()
+
+
+def test_a_tester_leaves_a_picture_of_its_predictions_and_of_its_errors(trained):
+    assert picture_size(trained.folder / "predictions.png") == (1440, 510)  # one row: one image
+    assert picture_size(trained.folder / "errors.png") == (1680, 600)
+
+
+def test_a_recipe_learns_its_training_images_by_heart(
+    data_arguments, weights, tmp_path, monkeypatch, small_images
+):
+    """On four images the loss falls, and so does the pixel error on them (of 64 px)."""
+    monkeypatch.chdir(tmp_path)
+    run_trainer(3, *data_arguments, "--epochs", "18", "--lr", "0.003", "--batch_size", "8")
     losses = torch.load("model_checkpoint.pth", weights_only=True)["train_losses"]
     assert losses[-1] < 0.1 * losses[0]
     errors = []
@@ -117,125 +225,141 @@ def test_a_recipe_learns(data_arguments, weights, run_tester, small_images):
     assert errors[1] < 0.5 * errors[0]
 
 
-def test_help_needs_neither_matplotlib_nor_scikit_learn():
-    code = "import sys, Trainer_Hypothesis2, Tester_Hypothesis3; print(*sys.modules)"
-    loaded = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).split()
-    assert "torch" in loaded
-    assert not {"matplotlib", "sklearn"} & set(loaded)
+# The recipes are the report's
 
 
-def test_the_readme_lists_every_option(capsys):
-    readme = (ROOT / "ReadMe_Complete.txt").read_text()
-    section = re.search(r"\n9\. OPTIONS\n(.*?)\n10\. ", readme, re.DOTALL).group(1)
-    mains = [script(kind, number) for kind in ("Trainer", "Tester") for number in HYPOTHESES]
-    for main in (*mains, audit.main, sample_data.main):
-        with pytest.raises(SystemExit):
-            main(["--help"])
-    in_help, in_readme = (
-        set(re.findall(r"--[a-z_]+", text)) for text in (capsys.readouterr().out, section)
-    )
-    assert in_help == in_readme
-
-
-@pytest.fixture
-def handed_to_fit(monkeypatch, data_arguments, tmp_path):
-    """handed_to_fit(number, *arguments): what a trainer hands to the loop, by name."""
-    monkeypatch.chdir(tmp_path)
-    seen = {}
-
-    def fit(model, loss, optimizer, scheduler, train_set, val_set, args, augment=None):
-        seen.update(locals())
-
-    monkeypatch.setattr("common.training.fit", fit)
-
-    def run(number, *arguments):
-        script("Trainer", number)([*data_arguments, *HYPOTHESES[number].arguments, *arguments])
-        return dict(seen)
-
-    return run
+@pytest.fixture(scope="module")
+def recipes(data_arguments, tmp_path_factory):
+    """What the trainers hand to the loop by default, by hypothesis, and the folder of each."""
+    recipes = {}
+    for number in HYPOTHESES:
+        folder = tmp_path_factory.mktemp("recipe")
+        with small_images_in(folder):
+            recipes[number] = {**handed_to_fit(number, *data_arguments), "folder": folder}
+    return recipes
 
 
 @pytest.mark.parametrize("number", HYPOTHESES)
-def test_recipes_are_the_reports(number, handed_to_fit, capsys):
-    seen = handed_to_fit(number)
-    args, loss, optimizer = seen["args"], seen["loss"], seen["optimizer"]
-    (group,) = optimizer.param_groups
-    scheduler = seen["scheduler"]
-    assert type(seen["model"]) is HYPOTHESES[number].network
-    assert sum(p.numel() for p in group["params"]) == sum(
-        p.numel() for p in seen["model"].parameters()
-    )
+def test_a_recipe_has_the_reports_network_batch_size_epochs_and_seed(number, recipes):
+    args = recipes[number]["args"]
+    assert type(recipes[number]["model"]) is HYPOTHESES[number].network
     assert (args.batch_size, args.epochs, args.seed) == (8, 50, 42)
-    assert args.precision == ("auto" if number == 3 else "fp32")
-    assert args.device == "auto"
+
+
+@pytest.mark.parametrize("number", HYPOTHESES)
+def test_a_recipe_writes_the_files_of_the_reports_names(number, recipes):
+    args = recipes[number]["args"]
     assert args.model_save_path == HYPOTHESES[number].model_save_path
     assert args.plot_save_path == f"hypothesis_{number}_training_curves.png"
-    assert (len(seen["train_set"]), len(seen["val_set"])) == (4, 1)
-    assert seen["augment"] is (augment if number == 2 else None)
-    assert Path("hypothesis_2_augmentation_examples.png").exists() is (number == 2)
-    assert type(loss) is HeatmapLoss
-    assert loss.sigma == 10
-    if number == 3:
-        criterion = loss.criterion
-        assert type(criterion) is AdaptiveWingLoss
-        assert (criterion.omega, criterion.theta, criterion.epsilon, criterion.alpha) == (
-            *(14, 0.5, 1, 2.1),
-        )
-        assert type(optimizer) is torch.optim.AdamW
-        assert (group["initial_lr"], group["weight_decay"]) == (1e-3, 1e-4)
-        rates = []
-        for _ in range(50):
-            rates.append(group["lr"])
-            optimizer.step()
-            scheduler.step()
-        assert rates[:5] == pytest.approx([2e-4, 4e-4, 6e-4, 8e-4, 1e-3])
-        # A third and two thirds of the way, (1 + cos 60°)/2 = 3/4 and (1 + cos 120°)/2 = 1/4.
-        assert rates[4 + 15] == pytest.approx(1e-6 + (1e-3 - 1e-6) * 0.75)
-        assert rates[4 + 30] == pytest.approx(1e-6 + (1e-3 - 1e-6) * 0.25)
-        assert rates[-1] == pytest.approx(1e-6)
-        assert sorted(rates[4:], reverse=True) == rates[4:]
-        with pytest.raises(SystemExit):
-            script("Trainer", 3)(["--help"])
-        assert "(default: imagenet)" in capsys.readouterr().out
-    else:
-        assert type(loss.criterion) is torch.nn.MSELoss
-        assert type(optimizer) is torch.optim.Adam
-        assert (group["lr"], group["weight_decay"]) == (1e-3, 0)
-        assert type(scheduler) is torch.optim.lr_scheduler.ReduceLROnPlateau
-        assert (scheduler.mode, scheduler.patience, scheduler.factor) == ("min", 5, 0.5)
 
 
-def test_the_seed_decides_the_first_weights(handed_to_fit):
+@pytest.mark.parametrize("number", HYPOTHESES)
+def test_an_optimiser_has_every_parameter_of_its_network(number, recipes):
+    (group,) = recipes[number]["optimizer"].param_groups
+    of_network = recipes[number]["model"].parameters()
+    assert sum(p.numel() for p in group["params"]) == sum(p.numel() for p in of_network)
+
+
+@pytest.mark.parametrize("number", HYPOTHESES)
+def test_every_target_is_a_gaussian_of_sigma_10(number, recipes):
+    assert type(recipes[number]["loss"]) is HeatmapLoss
+    assert recipes[number]["loss"].sigma == 10
+
+
+def test_hypothesis_3_alone_is_trained_in_mixed_precision_where_there_is_a_gpu(recipes):
+    precisions = {number: recipe["args"].precision for number, recipe in recipes.items()}
+    assert precisions == {1: "fp32", 2: "fp32", 3: "auto"}
+    assert {recipe["args"].device for recipe in recipes.values()} == {"auto"}
+
+
+def test_hypothesis_2_alone_augments_and_draws_examples(recipes):
+    assert [recipes[number]["augment"] for number in (1, 2, 3)] == [None, augment, None]
+    name = "hypothesis_2_augmentation_examples.png"
+    assert [(recipes[i]["folder"] / name).exists() for i in (1, 2, 3)] == [False, True, False]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_hypotheses_1_and_2_take_mse_and_adam_and_halve_the_rate_on_a_plateau(number, recipes):
+    recipe = recipes[number]
+    (group,) = recipe["optimizer"].param_groups
+    assert type(recipe["loss"].criterion) is torch.nn.MSELoss
+    assert type(recipe["optimizer"]) is torch.optim.Adam
+    assert (group["lr"], group["weight_decay"]) == (1e-3, 0)
+    scheduler = recipe["scheduler"]
+    assert type(scheduler) is torch.optim.lr_scheduler.ReduceLROnPlateau
+    assert (scheduler.mode, scheduler.patience, scheduler.factor) == ("min", 5, 0.5)
+
+
+def test_hypothesis_3_takes_adaptive_wing_with_the_reports_parameters(recipes):
+    criterion = recipes[3]["loss"].criterion
+    assert type(criterion) is AdaptiveWingLoss
+    parameters = (criterion.omega, criterion.theta, criterion.epsilon, criterion.alpha)
+    assert parameters == (14, 0.5, 1, 2.1)
+
+
+def test_hypothesis_3_takes_adamw_with_weight_decay(recipes):
+    (group,) = recipes[3]["optimizer"].param_groups
+    assert type(recipes[3]["optimizer"]) is torch.optim.AdamW
+    assert (group["initial_lr"], group["weight_decay"]) == (1e-3, 1e-4)
+
+
+def test_hypothesis_3_warms_up_for_five_epochs_and_follows_a_cosine_to_1e_6(recipes):
+    optimizer, scheduler = recipes[3]["optimizer"], recipes[3]["scheduler"]
+    rates = []
+    for _ in range(50):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates[:5] == pytest.approx([2e-4, 4e-4, 6e-4, 8e-4, 1e-3])
+    # A third and two thirds of the way, (1 + cos 60°)/2 = 3/4 and (1 + cos 120°)/2 = 1/4.
+    assert rates[4 + 15] == pytest.approx(1e-6 + (1e-3 - 1e-6) * 0.75)
+    assert rates[4 + 30] == pytest.approx(1e-6 + (1e-3 - 1e-6) * 0.25)
+    assert rates[-1] == pytest.approx(1e-6)
+    assert sorted(rates[4:], reverse=True) == rates[4:]
+
+
+def test_the_encoder_of_hypothesis_3_starts_from_imagenet_by_default(capsys):
+    with pytest.raises(SystemExit):
+        script("Trainer", 3)(["--help"])
+    assert "(default: imagenet)" in capsys.readouterr().out
+
+
+def test_the_seed_decides_the_first_weights(data_arguments):
     first, again, other = (
-        handed_to_fit(1, "--seed", seed)["model"].state_dict()["dconv_down1.0.weight"]
+        handed_to_fit(1, *data_arguments, "--seed", seed)["model"].dconv_down1[0].weight
         for seed in ("42", "42", "43")
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
-def test_a_trainer_says_where_ends_are_named_by_another_rule(handed_to_fit, samples, capsys):
+def test_a_trainer_says_where_ends_are_named_by_another_rule(
+    data_arguments, samples, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
     line = "OFD-1 is the upper end in 0 of 6 rows, and BPD-1 the left one in 6 of 6."
-    handed_to_fit(1)
+    handed_to_fit(1, *data_arguments)
     assert "is the upper end in" not in capsys.readouterr().out
     table = pd.read_csv(samples / "ground_truth.csv")
     names = [table.columns[i] for i in (0, 3, 4, 1, 2, 5, 6, 7, 8)]  # OFD's ends exchanged
     table.set_axis(names, axis=1).to_csv("exchanged.csv", index=False)
-    handed_to_fit(1, "--csv_path", "exchanged.csv")
+    handed_to_fit(1, *data_arguments, "--csv_path", "exchanged.csv")
     assert line in capsys.readouterr().out
 
 
-def test_hypothesis_3_with_the_augmentation_or_from_weights(handed_to_fit, monkeypatch):
-    seen = handed_to_fit(3, "--augment")
-    assert seen["augment"] is augment
-    assert seen["args"].augment is True
+def test_hypothesis_3_augments_where_it_is_asked_to(data_arguments):
+    handed = handed_to_fit(3, *data_arguments, "--augment")
+    assert handed["augment"] is augment
+    assert handed["args"].augment is True
 
-    # Whoever starts from weights downloads none.
+
+def test_who_starts_from_initial_weights_downloads_no_encoder(data_arguments, monkeypatch):
     monkeypatch.delattr("torch.hub.load_state_dict_from_url")
     monkeypatch.delattr("torchvision.models._api.load_state_dict_from_url")
-    seen = handed_to_fit(3, "--encoder_weights", "imagenet", "--initial_weights", "model.pth")
-    assert seen["args"].initial_weights == "model.pth"
-    assert seen["args"].encoder_weights == "none"  # which the checkpoint keeps
+    options = ["--encoder_weights", "imagenet", "--initial_weights", "model.pth"]
+    args = handed_to_fit(3, *data_arguments, *options)["args"]
+    assert args.initial_weights == "model.pth"
+    assert args.encoder_weights == "none"  # which the checkpoint keeps
 
 
 def test_hypothesis_3_resumes_without_the_encoder_that_it_began_with(
@@ -266,104 +390,144 @@ def test_hypothesis_3_resumes_without_the_encoder_that_it_began_with(
         assert path.read_bytes() == before
 
 
-def test_the_six_split_alike(handed_to_fit, data_arguments, weights, monkeypatch, small_images):
-    monkeypatch.setattr("common.plots.predictions", lambda data, *_: tested.extend(data.names))
+# Splits, and images that a model was trained on
+
+
+def test_all_trainers_and_testers_split_alike_whatever_the_seed(
+    data_arguments, weights, monkeypatch, tmp_path, small_images
+):
+    monkeypatch.chdir(tmp_path)
     splits = []
     for number, hypothesis in HYPOTHESES.items():
-        tested = []
-        seen = handed_to_fit(number, "--seed", str(number))
+        handed = handed_to_fit(number, *data_arguments, "--seed", str(number))
         path = str(weights[hypothesis.network])
-        script("Tester", number)([*data_arguments, "--model_path", path])
-        splits.append([seen["train_set"].names, seen["val_set"].names, tested])
+        _, table = run_tester(number, *data_arguments, "--model_path", path)
+        names = handed["train_set"].names, handed["val_set"].names, table["image_name"].tolist()
+        splits.append(names)
     assert splits[0] == splits[1] == splits[2]
     assert sorted(name for split in splits[0] for name in split) == [
         f"{i:03d}_HC.png" for i in range(6)
     ]
 
 
-@pytest.fixture
-def run_tester(weights, tmp_path, capsys, monkeypatch):
-    """run_tester(number, *arguments): what a tester printed, and its table."""
+def test_a_split_by_subject_has_no_subject_in_two_splits(
+    samples, weights, capsys, monkeypatch, tmp_path, small_images
+):
+    """Twelve images of six subjects."""
     monkeypatch.chdir(tmp_path)
+    table = pd.read_csv(samples / "ground_truth.csv")
+    subjects = [f"S{i % 6}" for i in range(12)]
+    table = pd.concat([table, table], ignore_index=True).assign(SubjectID=subjects)
+    Path("images").mkdir()
+    for i, name in enumerate(table["image_name"]):
+        Path("images", f"{i}.png").symlink_to(samples / "images" / name)
+    table["image_name"] = [f"{i}.png" for i in range(12)]
+    table.to_csv("subjects.csv", index=False)
+    arguments = ["--csv_path", "subjects.csv", "--image_folder_path", "images"]
+    arguments += ["--split_by", "subject"]
+    handed = handed_to_fit(1, *arguments)
+    assert handed["args"].split_by == "subject"
+    sentence = "0 of 2 validation and 0 of 2 test images show a subject of training."
+    assert sentence in capsys.readouterr().out
+    _, tested = run_tester(3, *arguments, "--model_path", str(weights[ResNetUNet]))
+    subject_of = dict(zip(table["image_name"], subjects))
+    names = (handed["train_set"].names, handed["val_set"].names, tested["image_name"])
+    in_splits = [{subject_of[name] for name in split} for split in names]
+    assert [len(split) for split in in_splits] == [4, 1, 1]
+    assert set.union(*in_splits) == set(subjects)
 
-    def run(number, *arguments):
-        model = str(weights[HYPOTHESES[number].network])
-        arguments = ["--model_path", model, "--csv_save_path", "table.csv", *arguments]
-        script("Tester", number)(arguments)
-        return capsys.readouterr().out, pd.read_csv("table.csv")
 
-    return run
+@pytest.fixture(scope="module")
+def trained_on_four(samples, weights, tmp_path_factory):
+    """A folder with a checkpoint that was trained on all images but the first two, without OFD-2,
+    and three ground truths whose split makes other rows the test rows."""
+    folder = tmp_path_factory.mktemp("trained on four")
+    table = pd.read_csv(samples / "ground_truth.csv")
+    table[::-1].to_csv(folder / "reversed.csv", index=False)
+    dots = table.assign(image_name="./" + table["image_name"])
+    dots[::-1].to_csv(folder / "dots.csv", index=False)
+    table.assign(SubjectID=list("FEDCBA")).to_csv(folder / "subjects.csv", index=False)
+    state_dict = torch.load(weights[ResNetUNet], weights_only=True)
+    checkpoint = {"model_state_dict": state_dict, "train_images": table["image_name"][2:].tolist()}
+    torch.save({**checkpoint, "untrained_landmarks": ["OFD-2"]}, folder / "trained.pth")
+    return folder
 
 
 @pytest.mark.parametrize(
-    ("number", "count", "split"), [(1, 6, "test"), (3, 6, "all"), (3, 1, "all")]
+    "arguments",
+    [
+        ["--csv_path", "dots.csv"],
+        ["--csv_path", "reversed.csv", "--split", "val"],
+        ["--csv_path", "subjects.csv", "--split_by", "subject"],
+    ],
+    ids=["names with dots", "another order", "split by subject"],
 )
-def test_the_table_adds_up_to_what_the_screen_says(
-    number, count, split, data_arguments, weights, run_tester
+def test_a_checkpoint_is_not_tested_on_its_training_images(
+    arguments, trained_on_four, samples, capsys, monkeypatch, small_images
 ):
-    ground_truth = read_ground_truth(data_arguments[1])[:count]
-    ground_truth.assign(px_to_mm_rate=0.25).to_csv("theirs.csv", index=False)
-    expected = ground_truth if split == "all" else split_ground_truth(ground_truth)[split]
-    arguments = ["--csv_path", "theirs.csv", *data_arguments[2:], "--split", split]
-    # The second reader marks the same ends, under other names.
-    names = [ground_truth.columns[i] for i in (0, 5, 6, 7, 8, 3, 4, 1, 2)]
-    ground_truth[::-1].set_axis(names, axis=1).to_csv("second.csv", index=False)
-    printed, table = run_tester(number, *arguments, "--second_csv_path", "second.csv")
-    assert table["image_name"].tolist() == expected["image_name"].tolist()
-    assert set(table["split"]) == {split}
-    assert table["annotation_plausible"].all()  # drawn heads
-    sha256 = hashlib.sha256(weights[HYPOTHESES[number].network].read_bytes()).hexdigest()
-    assert set(table["model_sha256"]) == {sha256}
-    annotated = landmark_values(table, "x", "y")
-    predicted = landmark_values(table, "pred_x", "pred_y")
-    assert (annotated.reshape(-1, 8) == expected.iloc[:, 1:].to_numpy()).all()
-    # The errors follow from the coordinates, whose images are of 800×540 px.
-    off = predicted - annotated
-    errors = landmark_values(table, "error_px256")[..., 0]
-    assert np.allclose(np.linalg.norm(off, axis=-1), landmark_values(table, "error_px")[..., 0])
-    assert np.allclose(np.linalg.norm(off * [256 / 800, 256 / 540], axis=-1), errors, atol=1e-3)
-    confidence = landmark_values(table, "confidence")[..., 0]
-    assert ((confidence >= 0) & (confidence <= 1)).all()
-    unsure = (confidence < HYPOTHESES[number].review_confidence).any(axis=1)
-    assert (table["review"] == unsure | ~table["prediction_plausible"]).all()
-    words = " ".join(printed.split())
-    assert (
-        f"Mean ± std {errors.mean():.2f} ± {errors.std():.2f} Median {np.median(errors):.2f}"
-        in words
-    )
-    assert (landmark_values(table, "second_x", "second_y") == annotated).all()
-    assert landmark_values(table, "second_error_px256") == pytest.approx(0, abs=1e-4)
-    second = landmark_values(table, "pred_second_px256")[..., 0]
-    assert (second.mean(axis=1) < errors.mean(axis=1) + 1e-4).all()  # in the best order
-    line = f"{second.size} {second.mean():.2f} {np.median(second):.2f} "
-    line += f"{(second <= 10).mean():.1%} {(second > 50).mean():.1%}"
-    assert f"predicted to second reader {line} predicted to annotated {line}" in words
-    wrong, review = second > 20, table["review"].to_numpy()
-    found = f"have {wrong[review].sum()} of the {wrong.sum()} landmarks more than 20 px from"
-    assert f"Review: {review.sum()} flagged images {found} the second reader" in words
-    errors_mm = landmark_values(table, "error_mm")
-    assert errors_mm == pytest.approx(landmark_values(table, "error_px") / 4)
-    assert f"{(errors_mm <= 5).mean():.1%} of {errors_mm.size} within 5 mm" in words
-    assert f"Review: {table['review'].sum()} of {len(table)} images flagged" in words
-    normalised = normalised_errors(predicted, annotated)
-    for i, name in enumerate(["OFD", "BPD"]):
-        ends = predicted[:, 2 * i : 2 * i + 2]
-        length = np.linalg.norm(ends[:, 1] - ends[:, 0], axis=-1)
-        assert np.allclose(length, table[f"{name.lower()}_pred_px"])
-        error = (length - table[f"{name.lower()}_px"]).abs()
-        assert f"{name} absolute error, px {error.mean():.2f} ± {error.std(ddof=0):.2f}" in words
-        assert np.allclose(length / 4, table[f"{name.lower()}_pred_mm"])
-        error /= 4
-        assert f"{name} absolute error, mm {error.mean():.2f} ± {error.std(ddof=0):.2f}" in words
-        assert f"{(error <= 5).mean():.1%} of {len(error)} within 5 mm" in words
-        assert f"{name} normalised mean error {normalised[:, i].mean():.4f} ± " in words
+    monkeypatch.chdir(trained_on_four)
+    names = sorted(os.listdir())
+    given = ["--image_folder_path", str(samples / "images"), "--model_path", "trained.pth"]
+    with pytest.raises(SystemExit) as stopped:
+        run_tester(3, *given, *arguments)
+    assert stopped.value.code == 2
+    (line,) = lines_of(capsys.readouterr().err)
+    assert "trained.pth: was trained on 1 of the 1 images of this split" in line
+    assert sorted(os.listdir()) == names
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 4), ("all", 6)])
+def test_training_images_are_tested_where_they_are_asked_for(
+    split, count, trained_on_four, samples, monkeypatch, tmp_path, small_images
+):
+    monkeypatch.chdir(tmp_path)
+    given = ["--image_folder_path", str(samples / "images"), "--split", split]
+    given += ["--csv_path", str(trained_on_four / "reversed.csv")]
+    printed, table = run_tester(3, *given, "--model_path", str(trained_on_four / "trained.pth"))
+    assert len(table) == count
+    assert "trained.pth: OFD-2 was not trained: what is found for it means nothing\n" in printed
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"args": {"hypothesis": 1}, "train_images": [1, 2]},
+        {"args": ["--lr", "1"], "train_images": 5},
+    ],
+    ids=["names that are no text", "another package's"],
+)
+def test_a_checkpoint_whose_record_cannot_be_read_is_tested(
+    content, data_arguments, weights, monkeypatch, tmp_path, small_images
+):
+    monkeypatch.chdir(tmp_path)
+    state_dict = torch.load(weights[UNet], weights_only=True)
+    torch.save({"model_state_dict": state_dict, **content}, "model.pth")
+    printed, table = run_tester(1, *data_arguments, "--model_path", "model.pth")
+    assert len(table) == 1
+    assert "was not trained" not in printed
+
+
+def test_a_checkpoint_of_another_hypothesis_is_refused(
+    data_arguments, weights, capsys, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    state_dict = torch.load(weights[UNet], weights_only=True)
+    torch.save({"model_state_dict": state_dict, "args": {"hypothesis": 2}}, "model.pth")
+    with pytest.raises(SystemExit) as stopped:
+        run_tester(1, *data_arguments, "--model_path", "model.pth")
+    assert stopped.value.code == 2
+    assert "model.pth: is a checkpoint of Hypothesis 2\n" in capsys.readouterr().err
+
+
+# The review flag, and several models
 
 
 @pytest.mark.parametrize("number", HYPOTHESES)
-def test_each_tester_has_its_own_limit(
-    number, data_arguments, run_tester, monkeypatch, small_images
+def test_each_tester_flags_images_below_its_own_limit_of_the_confidence(
+    number, data_arguments, weights, monkeypatch, tmp_path, small_images
 ):
     """Of predictions that are right, with a confidence just below and just above the limit."""
+    monkeypatch.chdir(tmp_path)
     limit = HYPOTHESES[number].review_confidence
 
     def predict(models, data, table, batch_size):
@@ -375,95 +539,132 @@ def test_each_tester_has_its_own_limit(
         return Predictions(names, landmarks, landmarks, right, confidences, unknown, unknown[:, 0])
 
     monkeypatch.setattr(evaluation, "predict", predict)
-    printed, table = run_tester(number, *data_arguments, "--split", "all")
+    path = str(weights[HYPOTHESES[number].network])
+    printed, table = run_tester(number, *data_arguments, "--split", "all", "--model_path", path)
     assert table["review"].tolist() == [False, False, True, True, False, False]
     assert set(table["review_confidence"]) == {limit}
-    assert f"confidence below {limit:g} 2 images" in " ".join(printed.split())
+    assert f"confidence below {limit:g} 2 images" in single_spaced(printed)
 
 
-def test_an_ensemble_of_two(data_arguments, weights, run_tester, capsys, small_images):
-    """The average of a network's heatmaps and those of its negative is 0: decoded as (0, 0)."""
+def test_a_tester_takes_another_limit_of_the_confidence(
+    data_arguments, weights, monkeypatch, tmp_path, small_images
+):
+    monkeypatch.chdir(tmp_path)
+    path = str(weights[ResNetUNet])
+    options = ["--model_path", path, "--review_confidence", "0.35"]
+    _, table = run_tester(3, *data_arguments, *options)
+    assert set(table["review_confidence"]) == {0.35}
+
+
+@pytest.mark.parametrize(("split", "is_named"), [("val", True), ("test", False)])
+def test_a_tester_proposes_a_limit_for_validation_images_only(
+    split, is_named, data_arguments, weights, monkeypatch, tmp_path, small_images
+):
+    monkeypatch.chdir(tmp_path)
+    options = ["--model_path", str(weights[ResNetUNet]), "--split", split]
+    printed, _ = run_tester(3, *data_arguments, *options)
+    assert ("Lowest --review_confidence that finds 80% of" in printed) is is_named
+
+
+class Ensemble(NamedTuple):
+    paths: list
+    printed: str
+    table: pd.DataFrame
+    alone: list  # the table of each network by itself
+
+
+@pytest.fixture(scope="module")
+def ensemble(data_arguments, weights, tmp_path_factory):
+    """A network and its negative: the average of their heatmaps is 0, decoded as (0, 0)."""
+    folder = tmp_path_factory.mktemp("ensemble")
     state_dict = torch.load(weights[ResNetUNet], weights_only=True)
     for name in ("final_conv.3.weight", "final_conv.3.bias"):
         state_dict[name] = -state_dict[name]
-    torch.save(state_dict, "negative.pth")
-    paths = [str(weights[ResNetUNet]), "negative.pth"]
-    printed, table = run_tester(3, *data_arguments, "--model_path", *paths)
-    assert "24,118,918 parameters, 2 models\n" in printed
-    hashes = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths]
-    assert set(table["model_sha256"]) == {"+".join(hashes)}
-    assert (landmark_values(table, "pred_x", "pred_y") == 0).all()
-    assert not table["prediction_plausible"].any()
-    assert table["review"].all()
-    alone = [run_tester(3, *data_arguments, "--model_path", path)[1] for path in paths]
-    assert np.isnan(landmark_values(alone[0], "spread_px256")).all()
-    found = [landmark_values(one, "pred_x", "pred_y") * [64 / 800, 64 / 540] for one in alone]
-    spreads = np.linalg.norm(found, axis=-1).max(axis=0)
-    assert landmark_values(table, "spread_px256")[..., 0] == pytest.approx(spreads)
+    torch.save(state_dict, folder / "negative.pth")
+    paths = [str(weights[ResNetUNet]), str(folder / "negative.pth")]
+    with small_images_in(folder):
+        printed, table = run_tester(3, *data_arguments, "--model_path", *paths)
+        alone = [run_tester(3, *data_arguments, "--model_path", path)[1] for path in paths]
+    return Ensemble(paths, printed, table, alone)
+
+
+def test_an_ensemble_finds_landmarks_in_the_average_of_the_heatmaps(ensemble):
+    assert (landmark_values(ensemble.table, "pred_x", "pred_y") == 0).all()
+
+
+def test_an_ensemble_whose_average_is_no_head_is_flagged(ensemble):
+    assert not ensemble.table["prediction_plausible"].any()
+    assert ensemble.table["review"].all()
+
+
+def test_an_ensemble_is_named_by_the_sha256_of_its_files(ensemble):
+    hashes = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in ensemble.paths]
+    assert set(ensemble.table["model_sha256"]) == {"+".join(hashes)}
+    assert "24,118,918 parameters, 2 models\n" in ensemble.printed
+
+
+def test_the_spread_of_an_ensemble_is_the_largest_distance_of_a_members_landmark(ensemble):
+    """From (0, 0), in px of the 64×64 image; the original is of 800×540 px."""
+    predicted = [landmark_values(table, "pred_x", "pred_y") for table in ensemble.alone]
+    spreads = np.linalg.norm(predicted * np.array([64 / 800, 64 / 540]), axis=-1).max(axis=0)
+    assert landmark_values(ensemble.table, "spread_px256")[..., 0] == pytest.approx(spreads)
+    assert np.isnan(landmark_values(ensemble.alone[0], "spread_px256")).all()
+
+
+def test_weights_that_are_given_twice_are_refused(
+    ensemble, data_arguments, capsys, monkeypatch, tmp_path, small_images
+):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
-        run_tester(3, *data_arguments, "--model_path", *paths, paths[0])
+        run_tester(3, *data_arguments, "--model_path", *ensemble.paths, ensemble.paths[0])
     assert "these weights are given twice" in capsys.readouterr().err
 
 
-def test_split_by_subject(handed_to_fit, samples, run_tester, capsys, small_images):
-    # Twelve images of six subjects.
-    table = pd.read_csv(samples / "ground_truth.csv")
-    subjects = [f"S{i % 6}" for i in range(12)]
-    table = pd.concat([table, table], ignore_index=True).assign(SubjectID=subjects)
-    Path("images").mkdir()
-    for i, name in enumerate(table["image_name"]):
-        Path("images", f"{i}.png").symlink_to(samples / "images" / name)
-    table["image_name"] = [f"{i}.png" for i in range(12)]
-    table.to_csv("subjects.csv", index=False)
-    arguments = ["--csv_path", "subjects.csv", "--image_folder_path", "images"]
-    arguments += ["--split_by", "subject"]
-    seen = handed_to_fit(1, *arguments)
-    assert seen["args"].split_by == "subject"
-    sentence = "0 of 2 validation and 0 of 2 test images show a subject of training."
-    assert sentence in capsys.readouterr().out
-    _, tested = run_tester(3, *arguments)
-    of = dict(zip(table["image_name"], subjects))
-    names = (seen["train_set"].names, seen["val_set"].names, tested["image_name"])
-    sides = [{of[name] for name in side} for side in names]
-    assert [len(side) for side in sides] == [4, 1, 1]
-    assert set.union(*sides) == set(subjects)
+# Landmarks that are not annotated
 
 
-def test_a_checkpoint_is_not_tested_on_its_training_images(
-    samples, weights, run_tester, tmp_path, capsys, small_images
+@pytest.fixture
+def sample_table(samples):
+    """The ground truth of the sample images, with the multi-centre benchmark's columns. Of its six
+    rows, 0 is for validation, 1 for the test, and the others are for training."""
+    table = pd.read_csv(samples / "ground_truth.csv").astype(dict.fromkeys(COORDINATES, float))
+    table.insert(0, "SubjectID", [f"S{i}" for i in range(6)])
+    return table.assign(Plane="TT", px_to_mm_rate=0.2, Train="")
+
+
+@pytest.fixture
+def half_annotated(sample_table):
+    """The same, where landmarks are missing, and one lies outside its image of 800×540 px."""
+    sample_table.loc[3, ["ofd_1_x", "ofd_1_y"]] = np.nan  # one landmark, of training
+    sample_table.loc[4, COORDINATES] = np.nan  # a whole image of training
+    sample_table.loc[1, ["bpd_1_x", "bpd_2_x", "bpd_2_y"]] = [-20, np.nan, np.nan]  # of the test
+    return sample_table
+
+
+@pytest.fixture
+def folder_arguments(samples, tmp_path, monkeypatch):
+    """In a folder of its own, the arguments for a ground truth mine.csv of the sample images."""
+    monkeypatch.chdir(tmp_path)
+    return ["--csv_path", "mine.csv", "--image_folder_path", str(samples / "images")]
+
+
+def test_half_annotated_data_are_trained_on_without_the_images_that_have_no_landmark(
+    half_annotated, folder_arguments, small_images
 ):
-    table = pd.read_csv(samples / "ground_truth.csv")
-    # Of the rows in another order, the split makes other ones the test rows.
-    table[::-1].to_csv("reversed.csv", index=False)
-    table.assign(image_name="./" + table["image_name"])[::-1].to_csv("dots.csv", index=False)
-    table.assign(SubjectID=list("FEDCBA")).to_csv("subjects.csv", index=False)
-    state_dict = torch.load(weights[ResNetUNet], weights_only=True)
-    checkpoint = {"model_state_dict": state_dict, "train_images": table["image_name"][2:].tolist()}
-    checkpoint["untrained_landmarks"] = ["OFD-2"]
-    torch.save(checkpoint, "trained.pth")
-    given = ["--image_folder_path", str(samples / "images"), "--model_path", "trained.pth"]
-    before = files_in(tmp_path)
-    for csv, *further in (
-        ["dots.csv"],
-        ["reversed.csv", "--split", "val"],
-        ["subjects.csv", "--split_by", "subject"],
-    ):
-        with pytest.raises(SystemExit) as stopped:
-            run_tester(3, *given, "--csv_path", csv, *further)
-        assert stopped.value.code == 2
-        (line,) = lines_of(capsys.readouterr().err)
-        assert "trained.pth: was trained on 1 of the 1 images of this split" in line
-    assert files_in(tmp_path) == before
-    for split, count in (("train", 4), ("all", 6)):
-        printed, tested = run_tester(3, *given, "--csv_path", "reversed.csv", "--split", split)
-        assert len(tested) == count
-    assert "trained.pth: OFD-2 was not trained: what is found for it means nothing\n" in printed
+    half_annotated.to_csv("mine.csv", index=False)
+    printed = run_trainer(3, *folder_arguments, "--augment")
+    assert "\n3 of 3 annotations are plausible, 0 of 0 in test.\n" in printed
+    assert "1 images without a landmark stay out of training and validation\n" in printed
+    checkpoint = torch.load("model_checkpoint.pth", weights_only=True)
+    assert len(checkpoint["train_images"]) == 3
+    assert np.isfinite(checkpoint["train_losses"] + checkpoint["val_losses"]).all()
 
 
 def test_where_only_the_initial_weights_knew_such_names_the_tester_says_so(
-    data_arguments, weights, run_tester, capsys, small_images
+    data_arguments, weights, tmp_path, monkeypatch, capsys, small_images
 ):
     """001_HC.png is the test image, and one of this name may be on everyone's machine."""
+    monkeypatch.chdir(tmp_path)
     content = {
         "model_state_dict": torch.load(weights[UNet], weights_only=True),
         "train_images": ["a.png", "./001_HC.png", "b.png"],
@@ -489,67 +690,144 @@ def test_where_only_the_initial_weights_knew_such_names_the_tester_says_so(
     assert own.startswith(f"error: checkpoint.pth: was trained on {which}: ")
 
 
-def test_a_checkpoint_of_another_hypothesis_is_refused_but_not_what_another_package_wrote(
-    data_arguments, run_tester, weights, capsys, small_images
+def test_a_half_annotated_image_is_tested_by_what_is_annotated(
+    half_annotated, folder_arguments, weights, small_images
 ):
-    state_dict = torch.load(weights[UNet], weights_only=True)
-    for name, content in {
-        "refused": {"args": {"hypothesis": 2}},
-        "ours": {
-            **{"args": {"hypothesis": 1}, "train_images": [1, 2]},
-            "untrained_landmarks": ["OFD-2"],
-        },
-        "theirs": {"args": ["--lr", "1"], "train_images": 5},
-    }.items():
-        torch.save({"model_state_dict": state_dict, **content}, f"{name}.pth")
-    with pytest.raises(SystemExit) as stopped:
-        run_tester(1, *data_arguments, "--model_path", "refused.pth")
-    assert stopped.value.code == 2
-    assert "refused.pth: is a checkpoint of Hypothesis 2\n" in capsys.readouterr().err
-    for name in ("ours", "theirs"):
-        printed, table = run_tester(1, *data_arguments, "--model_path", f"{name}.pth")
-        assert len(table) == 1
-        assert ("ours.pth: OFD-2 was not trained: " in printed) is (name == "ours")
+    half_annotated.to_csv("mine.csv", index=False)
+    arguments = [*folder_arguments, "--model_path", str(weights[ResNetUNet])]
+    printed, table = run_tester(3, *arguments, "--second_csv_path", "mine.csv")
+    printed = single_spaced(printed)
+    assert "1 landmarks lie just outside their image" in printed
+    assert "Pixel error of 3 landmarks on 1 images" in printed
+    assert "OFD absolute error, mm" in printed
+    assert "BPD absolute error" not in printed
+    # Three ends of one reader and three of another cannot be matched; a prediction has all four.
+    assert "All images annotated to second reader 0 predicted to second reader 3 " in printed
+    assert "Images left out of annotated to second reader: 1 (one must know all four" in printed
+    assert "Plausible annotations annotated to second reader 0 predicted to second" in printed
+    errors = landmark_values(table, "error_px")[0, :, 0]
+    assert np.isnan(errors).tolist() == [False, False, False, True]
+    off = table.loc[0, ["bpd_1_pred_x", "bpd_1_pred_y"]] - [-20, half_annotated.loc[1, "bpd_1_y"]]
+    assert errors[2] == pytest.approx(np.hypot(*off))  # to where it is, not the border
+    assert table[["annotation_plausible", "bpd_px", "bpd_mm"]].isna().all(axis=None)
+    assert table[["ofd_mm", "bpd_pred_mm", "prediction_plausible"]].notna().all(axis=None)
+    assert picture_size("errors.png") == (1680, 600)
 
 
-def test_what_was_found_is_printed_whatever_happens_to_the_files(
-    data_arguments, run_tester, monkeypatch, capsys, small_images
+@pytest.mark.parametrize(("rows", "split"), [([0], "validation"), ([2, 3, 4, 5], "training")])
+def test_training_is_refused_where_a_split_has_no_annotated_landmark(
+    rows, split, sample_table, folder_arguments, capsys
 ):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
+    sample_table.loc[rows, COORDINATES] = np.nan
+    sample_table.to_csv("mine.csv", index=False)
     with pytest.raises(SystemExit) as stopped:
-        run_tester(3, *data_arguments)
-    printed = capsys.readouterr()
+        run_trainer(1, *folder_arguments)
     assert stopped.value.code == 2
-    assert "Mean ± std" in printed.out
-    assert "Review: " in printed.out
-    assert lines_of(printed.err) == [
-        "error: table.csv: could not be written: No space left on device"
-    ]
+    assert f"mine.csv: no image for {split} has an annotated landmark" in capsys.readouterr().err
+
+
+class Predicted(NamedTuple):
+    folder: Path
+    names: list  # of the images, in alphabetical order
+    has_scale: bool  # 0.5 mm per px
+    printed: str
+    table: pd.DataFrame
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["no CSV", "a CSV without landmarks"])
+def predicted(request, samples, weights, tmp_path_factory):
+    """A tester on seven images without annotations: grey and coloured, PNG and JPEG."""
+    folder = tmp_path_factory.mktemp("predicted")
+    shutil.copytree(samples / "images", folder / "images")
+    with small_images_in(folder):
+        for name, renamed in (
+            ("001_HC.png", "001.jpg"),
+            ("003_HC.png", "003.JPEG"),
+            ("004_HC.png", "004.png"),
+        ):
+            picture = cv2.imread(f"images/{name}")
+            picture[..., 2] = 255 - picture[..., 2]
+            cv2.imwrite(f"images/{renamed}", picture)
+        for name in ("001_HC.png", "003_HC.png"):
+            Path("images", name).unlink()
+        names = sorted(os.listdir("images"))
+        arguments = ["--image_folder_path", "images", "--model_path", str(weights[ResNetUNet])]
+        if request.param:
+            table = pd.DataFrame({"image_name": names, "px_to_mm_rate": 0.5})
+            table.reindex(columns=[*table, *COORDINATES]).to_csv("mine.csv", index=False)
+            arguments += ["--csv_path", "mine.csv"]
+        return Predicted(folder, names, request.param, *run_tester(3, *arguments))
+
+
+def test_every_image_of_a_folder_is_predicted_in_the_order_of_the_names(predicted):
+    assert len(predicted.names) == 7
+    assert "Loaded 7 images\nResNetUNet" in predicted.printed
+    assert predicted.table["image_name"].tolist() == predicted.names
+    assert set(predicted.table["split"]) == {"all"}
+
+
+def test_without_annotations_the_table_has_predictions_and_no_errors(predicted):
+    table = predicted.table
+    assert np.isfinite(landmark_values(table, "pred_x", "pred_y")).all()
+    assert np.isnan(landmark_values(table, "x", "y", "error_px256", "error_px")).all()
+    assert table[["review", "prediction_plausible", "ofd_1_confidence"]].notna().all(axis=None)
+
+
+def test_without_annotations_the_predicted_diameters_are_measured(predicted):
+    ends = landmark_values(predicted.table, "pred_x", "pred_y")
+    length = np.linalg.norm(ends[:, 1] - ends[:, 0], axis=-1)
+    assert predicted.table["ofd_pred_px"].to_numpy() == pytest.approx(length)
+    if predicted.has_scale:
+        assert predicted.table["ofd_pred_mm"].to_numpy() == pytest.approx(length / 2)
+    else:
+        assert "ofd_pred_mm" not in predicted.table
+
+
+def test_without_annotations_the_review_flag_is_printed_and_no_error(predicted):
+    assert re.search(r"Review: \d of 7 images flagged", predicted.printed)
+    assert not re.search("nan|Pixel error", predicted.printed)
+
+
+def test_without_annotations_only_the_predictions_are_drawn(predicted):
+    assert "Errors:      not drawn, as no landmark is annotated\n" in predicted.printed
+    assert not (predicted.folder / "errors.png").exists()
+    # Image and prediction, and at most six images.
+    assert cv2.imread(str(predicted.folder / "predictions.png")).shape[:2] == (6 * 510, 960)
+
+
+# How a script starts and ends
+
+
+def test_help_needs_neither_matplotlib_nor_scikit_learn():
+    code = "import sys, Trainer_Hypothesis2, Tester_Hypothesis3; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).split()
+    assert "torch" in loaded
+    assert not {"matplotlib", "sklearn"} & set(loaded)
 
 
 @pytest.mark.parametrize("stopped_by", [KeyboardInterrupt(), UserError("no space left")])
 def test_a_tester_that_is_stopped_while_it_draws_says_where_its_table_is(
-    stopped_by, data_arguments, run_tester, monkeypatch, capsys, small_images
+    stopped_by, data_arguments, weights, tmp_path, monkeypatch, capsys, small_images
 ):
+    monkeypatch.chdir(tmp_path)
+
     def stop(*_):
         raise stopped_by
 
     monkeypatch.setattr("common.plots.predictions", stop)
     with pytest.raises(SystemExit):
-        run_tester(3, *data_arguments)
+        script("Tester", 3)([*data_arguments, "--model_path", str(weights[ResNetUNet])])
     printed = capsys.readouterr().out
-    assert printed.endswith("\nTable:       table.csv\n")
-    assert Path("table.csv").exists()
+    assert printed.endswith("\nTable:       hypothesis_3_predictions.csv\n")
+    assert Path("hypothesis_3_predictions.csv").exists()
     assert "Predictions:" not in printed
 
 
 def test_a_tester_says_that_ends_may_be_named_by_another_rule(
-    data_arguments, run_tester, monkeypatch, small_images
+    data_arguments, weights, tmp_path, monkeypatch, small_images
 ):
     """Of predictions that are right but for the names: 1 is 2 and 2 is 1."""
+    monkeypatch.chdir(tmp_path)
 
     def predict(models, data, table, batch_size):
         landmarks = landmark_values(table, "x", "y")
@@ -559,7 +837,8 @@ def test_a_tester_says_that_ends_may_be_named_by_another_rule(
         return Predictions(names, landmarks, predicted, ones, ones, unknown, unknown[:, 0])
 
     monkeypatch.setattr(evaluation, "predict", predict)
-    printed, _ = run_tester(3, *data_arguments, "--split", "all")
+    arguments = [*data_arguments, "--model_path", str(weights[ResNetUNet]), "--split", "all"]
+    printed, _ = run_tester(3, *arguments)
     assert re.search(r"is \d+\.\d\d px by name and 0\.\d\d px with the ends", printed)
 
 
@@ -578,27 +857,98 @@ def test_each_script_is_a_command(kind, number, data_arguments, tmp_path, monkey
     assert capsys.readouterr().err == "error: no.csv: no such ground-truth file\n"
 
 
-def test_a_tester_in_an_odd_environment(data_arguments, weights, tmp_path):
-    """A stream that is closed is no error, a reader that leaves ends the tester quietly, and no
-    setting of matplotlib's counts: neither a file nor what a notebook hands to a command."""
+def test_the_errors_are_printed_even_where_no_file_can_be_written(
+    data_arguments, weights, monkeypatch, capsys, tmp_path, small_images
+):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(SystemExit) as stopped:
+        script("Tester", 3)([*data_arguments, "--model_path", str(weights[ResNetUNet])])
+    printed = capsys.readouterr()
+    assert stopped.value.code == 2
+    assert "Mean ± std" in printed.out
+    assert "Review: " in printed.out
+    table = "hypothesis_3_predictions.csv"
+    assert lines_of(printed.err) == [
+        f"error: {table}: could not be written: No space left on device"
+    ]
+
+
+class Ended(NamedTuple):
+    folder: Path
+    status: int
+    output: str
+    errors: list  # lines
+
+
+@pytest.fixture(scope="module")
+def in_an_odd_environment(data_arguments, weights, tmp_path_factory):
+    """A tester as a command where matplotlib has settings of its own, which no test machine could
+    follow, by what follows the command: a stream that is closed, or a reader that leaves."""
     command = [sys.executable, str(ROOT / "Tester_Hypothesis3.py"), *data_arguments]
     command += ["--model_path", str(weights[ResNetUNet]), "--device", "cpu"]
-    environment = {**os.environ, "MPLBACKEND": "module://no_such_package.backend"}
-    processes = {}
-    for end, status, printed in ((">&-", 0, ""), ("| head -1", 1, "Device: CPU\n")):
-        folder = tmp_path / end.strip("| ")
-        folder.mkdir()
+    environment = {**os.environ, "MPLBACKEND": "nonsense"}
+    started = {}
+    for end in (">&-", "| head -1"):  # both at once: most of the time is the start
+        folder = tmp_path_factory.mktemp("odd")
         (folder / "matplotlibrc").write_text("text.usetex: True\nfont.size: 40\n")
         shell = ["bash", "-o", "pipefail", "-c", f"{shlex.join(command)} {end}"]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        # Both at once: most of the time is the start.
         process = subprocess.Popen(shell, cwd=folder, env=environment, **streams)
-        processes[folder] = status, printed, process
-    for folder, (status, printed, process) in processes.items():
+        started[end] = folder, process
+    ended = {}
+    for end, (folder, process) in started.items():
         output, errors = process.communicate()
-        assert process.returncode == status, errors
-        assert output == printed
-        assert lines_of(errors) == []
-        assert len(files_in(folder)) == (1 if status else 4)
-    picture = tmp_path / ">&-" / "hypothesis_3_predictions_visualization.png"
+        ended[end] = Ended(folder, process.returncode, output, lines_of(errors))
+    return ended
+
+
+def test_a_tester_whose_output_is_closed_writes_its_files(in_an_odd_environment):
+    folder, status, _, errors = in_an_odd_environment[">&-"]
+    assert errors == []
+    assert status == 0
+    assert len(files_in(folder)) == 1 + 3
+
+
+def test_matplotlibs_own_settings_and_backend_do_not_count(in_an_odd_environment):
+    folder, *_ = in_an_odd_environment[">&-"]
+    picture = folder / "hypothesis_3_predictions_visualization.png"
     assert picture_size(picture) == (1440, 510)
+
+
+def test_a_reader_that_leaves_ends_the_tester_quietly(in_an_odd_environment):
+    folder, status, output, errors = in_an_odd_environment["| head -1"]
+    assert output == "Device: CPU\n"
+    assert errors == []
+    assert status == 1
+    assert len(files_in(folder)) == 1  # its settings
+
+
+def test_the_readme_lists_every_option(capsys):
+    readme = (ROOT / "ReadMe_Complete.txt").read_text()
+    section = re.search(r"\n9\. OPTIONS\n(.*?)\n10\. ", readme, re.DOTALL).group(1)
+    mains = [script(kind, number) for kind in ("Trainer", "Tester") for number in HYPOTHESES]
+    for main in (*mains, audit.main, sample_data.main):
+        with pytest.raises(SystemExit):
+            main(["--help"])
+    in_help, in_readme = (
+        set(re.findall(r"--[a-z_]+", text)) for text in (capsys.readouterr().out, section)
+    )
+    assert in_help == in_readme
+
+
+def test_the_lines_of_the_readme_find_landmarks_from_python(
+    samples, weights, small_images, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    readme = (ROOT / "ReadMe_Complete.txt").read_text()
+    block = re.search(r"from Python:\n((?:    .*\n)+)", readme).group(1)
+    shutil.copytree(samples / "images", "scans")
+    shutil.copy(weights[ResNetUNet], "model.pth")
+    names = {}
+    exec(re.sub("^    ", "", block, flags=re.MULTILINE), names)
+    _, table = run_tester(3, "--image_folder_path", "scans", "--model_path", "model.pth")
+    assert names["landmarks"] == pytest.approx(landmark_values(table, "pred_x", "pred_y"))

@@ -45,7 +45,7 @@ def test_splits_and_annotations_are_described_in_a_sentence_each():
     assert describe_annotations({"all": table}) == "4 of 6 annotations are plausible."
 
 
-def test_summary_of_known_errors():
+def test_the_printed_figures_of_eight_errors_are_those_by_hand():
     # Two images: 1, 3, 5, 7 and 11, 13, 15, 105. Mean 20, median 9; images 4 and 36 on average.
     errors = [[1.0, 3, 5, 7], [11, 13, 15, 105], [np.nan] * 4]  # the third is not annotated
     text = words(describe_errors(np.array(errors)))
@@ -71,7 +71,7 @@ def repeated(predictions, *indices):
     return predictions[np.array(indices)]
 
 
-def test_biometry_of_known_diameters(predictions):
+def test_the_printed_errors_of_known_diameters_are_those_by_hand(predictions):
     """OFD errs by −30, 0 and 0 px: a bias of −10, a sample standard deviation of √300."""
     three = repeated(predictions, 0, 1, 1)  # of which the first has a scale, 0.2 mm per px
     spread = 1.96 * 300**0.5
@@ -108,7 +108,7 @@ def test_without_a_scale_there_are_no_mm(predictions):
     assert " mm" not in describe_biometry(predictions[1:])
 
 
-def test_lengths_that_are_not_annotated_are_left_out(predictions):
+def test_a_diameter_that_is_not_annotated_has_no_line(predictions):
     predictions.annotated[:, 2:] = np.nan
     text = describe_biometry(predictions)
     assert "OFD" in text
@@ -117,7 +117,7 @@ def test_lengths_that_are_not_annotated_are_left_out(predictions):
     assert describe_biometry(predictions) == "Biometry: no diameter is annotated"
 
 
-def test_review_of_known_errors(predictions):
+def test_the_review_names_each_rule_with_the_images_and_landmarks_that_it_finds(predictions):
     """The first image is a plausible head with two landmarks 45 px off."""
     lines = describe_review(predictions, "val", review_confidence=0.7).splitlines()
     assert [" ".join(line.split()) for line in lines] == [
@@ -132,16 +132,16 @@ def test_review_of_known_errors(predictions):
     ]
 
 
-def test_only_validation_images_choose_a_limit(predictions):
+def test_a_limit_of_the_confidence_is_proposed_for_validation_images_only(predictions):
     assert "Lowest" not in describe_review(predictions, "test", review_confidence=0.7)
 
 
-def test_exactly_20_px_are_not_to_be_found(predictions):
+def test_landmarks_exactly_20_px_off_are_not_counted_as_wrong(predictions):
     predictions.errors[:] = 20
     assert "off" not in describe_review(predictions, "val", review_confidence=0.7)
 
 
-def test_nothing_flagged_names_nothing(predictions):
+def test_no_image_is_named_where_none_is_flagged(predictions):
     text = describe_review(predictions[:1], "test", review_confidence=0)
     assert text.startswith("Review: 0 of 1 images flagged")
     assert "first" not in text
@@ -208,7 +208,7 @@ def comparison_of(distances, left_out=()):
     return ReaderComparison(np.zeros((len(distances), 4)), {name: distances}, {name: is_left_out})
 
 
-def test_two_readers_at_the_limits():
+def test_10_px_are_within_10_px_and_20_and_50_px_not_above_them():
     """Exactly 10 px are within, and exactly 20 and 50 px are neither to be found nor above."""
     errors = np.array([[10.0, 20, 50, np.nan], [60, 20, 0, np.nan]])
     text = words(describe_readers(comparison_of(errors), {"All": np.array([True, True])}))
@@ -295,7 +295,7 @@ def test_an_annotation_that_is_not_complete_is_neither_plausible_nor_implausible
     assert table["annotation_plausible"].isna().tolist() == [True, False]
 
 
-def test_the_second_readers_columns():
+def test_a_second_reader_adds_its_coordinates_and_two_distances_to_the_table():
     second = np.arange(8.0).reshape(1, 4, 2)
     distances = {
         "annotated to second reader": np.array([[1.0, 2, 3, 4]]),

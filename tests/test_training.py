@@ -1,3 +1,5 @@
+"""The learning-rate schedule, one epoch of training, and validation."""
+
 import itertools
 import math
 
@@ -33,7 +35,7 @@ def learning_rates(epochs, warmup_epochs, lr=1e-3):
     return rates
 
 
-def test_warm_up_only_when_there_are_no_more_epochs():
+def test_with_no_more_epochs_than_warm_up_the_rate_only_rises():
     assert learning_rates(5, 5) == pytest.approx([2e-4, 4e-4, 6e-4, 8e-4, 1e-3])
     assert learning_rates(3, 5) == pytest.approx([2e-4, 4e-4, 6e-4])
 
