@@ -155,7 +155,7 @@ def main(argv: list[str] | None = None) -> None:
     """Print the comparison; write the table and the picture where they are asked for."""
     parser = cli.Parser("Compare tests: which training is better, and how sure is that?")
     add = parser.add_argument
-    add("--csv_paths", nargs="+", **cli.REQUIRED, help="the tables of two or more testers")
+    add("--csv_paths", nargs="+", required=True, help="the tables of two or more testers")
     add("--names", nargs="+", help="what to call the tests; without it, as their files")
     add("--checkpoint_paths", nargs="+", help="the checkpoints of the trainings, in this order")
     add("--csv_save_path", type=cli.ending_in(".csv"), help="table of all figures")

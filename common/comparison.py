@@ -12,9 +12,15 @@ import numpy as np
 import pandas as pd
 
 from common import UserError
-from common.biometry import DIAMETERS, in_best_order
-from common.evaluation import CLINICAL_TARGET
-from common.figures import BAND_NAMES, band_counts, drawn_figures, error_figures, interval
+from common.biometry import DIAMETERS
+from common.figures import (
+    BAND_NAMES,
+    CLINICAL_TARGET,
+    band_counts,
+    drawn_figures,
+    error_figures,
+    interval,
+)
 from common.ground_truth import LANDMARK_NAMES, LANDMARKS, NAME_COLUMN, landmark_values
 
 TOLERANCE = 1e-6  # px, or mm of a length: annotations that are farther apart are not the same
@@ -139,11 +145,6 @@ def check_same(paths: Sequence[str], tables: Sequence[pd.DataFrame], shared: Seq
         for what in (ERRORS, *shared):
             label, read = REFERENCES[what]
             values, expected = read(table), read(tables[0])
-            if what == "second reader":
-                # Where an annotation is not complete, the tester named this reader's landmarks as
-                # it suited its own prediction.
-                order = in_best_order(values, expected)[..., None]
-                values = np.take_along_axis(values, order, axis=1)
             is_same = np.isclose(values, expected, rtol=0, atol=TOLERANCE, equal_nan=True)
             differs = ~is_same.reshape(len(table), -1).all(axis=1)
             if differs.any():

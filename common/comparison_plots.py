@@ -9,7 +9,7 @@ import numpy as np
 from common.comparison import Comparison
 from common.figures import BANDS
 from common.ground_truth import LANDMARK_NAMES
-from common.plots import _new_figure, _save, _shorten
+from common.plots import new_figure, save, shorten
 
 if TYPE_CHECKING:  # matplotlib takes a second to import, and --help needs none of it
     from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ def comparison_picture(
         for i, name in enumerate(errors)
     }
     heights = [6.5, 2 + 0.6 * len(compared[0].differences), *([5] if histories else [])]
-    figure = _new_figure(16, sum(heights))
+    figure = new_figure(16, sum(heights))
     rows = figure.subfigures(len(heights), 1, height_ratios=heights)
     left, right = rows[0].subplots(1, 2)
     _shares_within(left, errors, styles)
@@ -48,7 +48,7 @@ def comparison_picture(
         _losses(left, histories, styles)
         _shares_by_epoch(right, histories, styles)
         _add_legend(rows[2], right)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _shares_within(axis: Axes, errors: dict[str, np.ndarray], styles: dict[str, dict]) -> None:
@@ -59,7 +59,7 @@ def _shares_within(axis: Axes, errors: dict[str, np.ndarray], styles: dict[str, 
         shares = 100 * np.arange(1, len(known) + 1) / len(known)
         # From the left edge, where those that are smaller count, to the right one.
         x = [SMALLEST, *np.maximum(known, SMALLEST), largest]
-        axis.step(x, [0, *shares, 100], where="post", label=_shorten(name), **styles[name])
+        axis.step(x, [0, *shares, 100], where="post", label=shorten(name), **styles[name])
     for limit in BANDS:
         axis.axvline(limit, color="0.5", linewidth=0.8, linestyle=":")
         axis.annotate(f"{limit} px", (limit, 2), color="0.3", rotation=90, ha="right")
@@ -111,7 +111,7 @@ def _differences(axis: Axes, compared: list[Comparison]) -> None:
             label=each.title or "All images",
         )
     pairs = compared[0].differences
-    labels = [f"{_shorten(p.first)}\nless {_shorten(p.second)}" for p in pairs.itertuples()]
+    labels = [f"{shorten(p.first)}\nless {shorten(p.second)}" for p in pairs.itertuples()]
     axis.set_yticks(range(len(pairs)), labels, parse_math=False)
     axis.set_ylim(len(pairs) - 0.4, -0.6)  # the first pair on top
     axis.axvline(0, color="black", linewidth=0.8)
@@ -139,7 +139,7 @@ def _shares_by_epoch(axis: Axes, histories: dict[str, dict], styles: dict[str, d
     for name, history in histories.items():
         within = 100 * np.array(history["val_within_10_px"])
         epochs = np.arange(1, len(within) + 1)
-        axis.plot(epochs, within, label=_shorten(name), **styles[name])
+        axis.plot(epochs, within, label=shorten(name), **styles[name])
     axis.set(title="Validation landmarks within 10 px", ylabel="%", ylim=(0, 100), xlabel="epoch")
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.grid(alpha=0.3)

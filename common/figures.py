@@ -10,6 +10,7 @@ import numpy as np
 # Upper ends of the report's bands in px at 256×256 ("Performance Distribution"); the last is open.
 BANDS = (10, 20, 50)
 BAND_NAMES = ("Excellent (≤10 px)", "Good (10-20 px)", "Poor (20-50 px)", "Failure (>50 px)")
+CLINICAL_TARGET = 5  # mm, how exact a landmark or a length should be (report, "Clinical Relevance")
 # 95 % intervals: how often images are drawn anew, and from how many images on. With fewer, such an
 # interval is too narrow: in simulations with the errors of three trainings, that of the mean holds
 # the true one in 61 to 67 % of the cases with 3 images, in 74 to 80 % with 5, in 87 to 89 % with 10

@@ -47,7 +47,7 @@ def training_curves(history: dict[str, Any], path: str) -> None:
     rate, the best epoch marked. history: that of checkpoint.begin."""
     epochs = np.arange(1, len(history["train_losses"]) + 1)
     within = 100 * np.array(history["val_within_10_px"])
-    figure = _new_figure(18, 5)
+    figure = new_figure(18, 5)
     left, middle, right = axes = figure.subplots(1, 3)
     left.plot(epochs, history["train_losses"], ".-", label="training")
     left.plot(epochs, history["val_losses"], ".-", label="validation")
@@ -69,7 +69,7 @@ def training_curves(history: dict[str, Any], path: str) -> None:
         axis.grid(alpha=0.3)
     left.legend()
     middle.legend()
-    _save(figure, path)
+    save(figure, path)
 
 
 def augmentation_examples(data: LandmarkImages, augment: Callable, seed: int, path: str) -> None:
@@ -78,14 +78,14 @@ def augmentation_examples(data: LandmarkImages, augment: Callable, seed: int, pa
     eight_times = data.batch(torch.zeros(8, dtype=torch.long, device=device))
     changed = augment(*eight_times, torch.Generator(device).manual_seed(seed))
     images, landmarks = (part.cpu() for part in changed)
-    figure = _new_figure(16, 9)
+    figure = new_figure(16, 9)
     figure.suptitle("Augmented versions of one training image")
     for number, axis in enumerate(figure.subplots(2, 4).flat):
         _show_image(axis, images[number])
         _mark(axis, landmarks[number], "ground truth")
         axis.set_title(f"version {number + 1}")
     _add_legend(figure, figure.axes)
-    _save(figure, path)
+    save(figure, path)
 
 
 @dataclass
@@ -124,7 +124,7 @@ def predictions(
         return
     chosen = np.unique(np.linspace(0, len(data) - 1, 6).round().astype(int))
     columns = 3 if np.isfinite(predictions.errors).any() else 2
-    figure = _new_figure(4 * columns, 4.25 * len(chosen))
+    figure = new_figure(4 * columns, 4.25 * len(chosen))
     rows = figure.subplots(len(chosen), columns, squeeze=False)
     for axes, index in zip(rows, chosen):
         if columns == 3:
@@ -132,7 +132,7 @@ def predictions(
         else:
             _draw_two_panels(axes, case(index))
     _add_legend(figure, rows.flat)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _predictions_pdf(case: Callable[[int], _Case], count: int) -> bytes:
@@ -142,7 +142,7 @@ def _predictions_pdf(case: Callable[[int], _Case], count: int) -> bytes:
     pdf = io.BytesIO()
     with PdfPages(pdf) as pages:  # it keeps the pixels of all pages until its end, so they are few
         for start in tqdm(range(0, count, 6), "Drawing", leave=False, unit="page"):
-            figure = _new_figure(8, 12.75)
+            figure = new_figure(8, 12.75)
             axes = list(figure.subplots(3, 2).flat)
             for axis, index in zip(axes, range(start, start + 6)):
                 if index < count:
@@ -166,7 +166,7 @@ def _case(
     (image,), (annotated,) = (part.cpu() for part in data.batch(one))
     known = predictions.errors[index][np.isfinite(predictions.errors[index])]
     return _Case(
-        name=_shorten(data.names[index]),
+        name=shorten(data.names[index]),
         image=image,
         annotated=annotated.numpy(),
         predicted=data[one].to_256(predictions.predicted[one])[0],
@@ -234,7 +234,7 @@ def error_distribution(errors: np.ndarray, path: str) -> None:
     where they are not known."""
     is_known = np.isfinite(errors)
     known, figures = errors[is_known], error_figures(errors)
-    figure = _new_figure(14, 5)
+    figure = new_figure(14, 5)
     left, right = figure.subplots(1, 2)
     left.hist(known, bins=40, color="0.6", edgecolor="white")
     for name, style in (("mean", "-"), ("median", "--")):
@@ -257,7 +257,7 @@ def error_distribution(errors: np.ndarray, path: str) -> None:
     right.set(title="Pixel error per landmark", ylabel="pixel error (px at 256×256)")
     right.set_ylim(0, None)
     right.grid(axis="y", alpha=0.3)
-    _save(figure, path)
+    save(figure, path)
 
 
 def audit_picture(
@@ -272,7 +272,7 @@ def audit_picture(
     rows (None: too few rows), and the worst images, by their indices, nine at most, with the
     landmarks of one or both readers. second: those of the second reader [N, 4, 2], in px of the
     original images."""
-    figure = _new_figure(18, 17)
+    figure = new_figure(18, 17)
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 3))
     count, plausible = table["plausible"].count(), table["plausible"].sum()
     figure.suptitle(f"Audit of {count} annotations: {plausible} plausible", fontsize=16)
@@ -292,10 +292,10 @@ def audit_picture(
             _mark(axis, data[one].to_256(second[one])[0], "second reader")
         row = table.loc[index]
         measures = f"{row['angle']:.0f}°, midpoints {row['midpoint_distance']:.2f}"
-        title = f"{_shorten(data.names[index])}\n{measures}, ratio {row['ratio']:.2f}"
+        title = f"{shorten(data.names[index])}\n{measures}, ratio {row['ratio']:.2f}"
         axis.set_title(title, parse_math=False)
     _add_legend(bottom, grid)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_audit_measures(
@@ -346,12 +346,14 @@ def _draw_audit_measure(
     axis.legend()
 
 
-def _shorten(name: str) -> str:
-    """Long names would run into the next picture's."""
+def shorten(name: str) -> str:
+    """Return a name without its middle if it has more than 40 characters: it would run into the
+    next picture's."""
     return name if len(name) <= 40 else f"{name[:19]}…{name[-20:]}"
 
 
-def _new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of this size, in inches, drawn with matplotlib's own settings."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -386,7 +388,7 @@ def _add_legend(figure: Figure | SubFigure, axes: Iterable[Axes]) -> None:
     figure.legend(handles.values(), handles.keys(), loc=place, ncols=columns, facecolor="0.75")
 
 
-def _save(figure: Figure, path: str) -> None:
+def save(figure: Figure, path: str) -> None:
     """Write the figure in the format that the file's ending names; without one, PNG."""
     picture = io.BytesIO()
     figure.savefig(picture, dpi=DPI, format=os.path.splitext(path)[1][1:].lower() or "png")

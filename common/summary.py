@@ -17,7 +17,7 @@ from common.evaluation import (
     needs_review,
     review_rules,
 )
-from common.figures import BAND_NAMES, BANDS, agreement, band_counts, error_figures
+from common.figures import BAND_NAMES, BANDS, CLINICAL_TARGET, agreement, band_counts, error_figures
 from common.ground_truth import (
     LANDMARK_NAMES,
     NAME_COLUMN,
@@ -27,7 +27,6 @@ from common.ground_truth import (
 )
 
 MAX_NAMES_SHOWN = 20
-CLINICAL_TARGET = 5  # mm, how exact a landmark or a length should be (report, "Clinical Relevance")
 UNLIKELY_SHARE = 0.9  # of the distances above 50 px: between two readers of one image they are few
 Arrays = dict[str, np.ndarray]
 
