@@ -73,7 +73,8 @@ def check_outputs(args: Namespace, **more: str) -> None:
             raise UserError(f"{path}: is write-protected and will not be replaced")
         if len(os.fsencode(os.path.basename(target))) > 255:
             raise UserError(f"{path}: cannot be written: File name too long")
-        if Path(target).is_relative_to(os.path.realpath(args.image_folder_path)):
+        images = getattr(args, "image_folder_path", None)  # not every command reads images
+        if images and Path(target).is_relative_to(os.path.realpath(images)):
             raise UserError(
                 f"{path}: lies in the image folder, where nothing is written: give a path elsewhere"
             )
