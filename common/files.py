@@ -73,8 +73,8 @@ def check_outputs(args: Namespace, **more: str) -> None:
             raise UserError(f"{path}: is write-protected and will not be replaced")
         if len(os.fsencode(os.path.basename(target))) > 255:
             raise UserError(f"{path}: cannot be written: File name too long")
-        images = getattr(args, "image_folder_path", None)  # not every command reads images
-        if images and Path(target).is_relative_to(os.path.realpath(images)):
+        image_folder = getattr(args, "image_folder_path", None)
+        if image_folder and Path(target).is_relative_to(os.path.realpath(image_folder)):
             raise UserError(
                 f"{path}: lies in the image folder, where nothing is written: give a path elsewhere"
             )

@@ -2,8 +2,9 @@
 
     python -m common.name_ends --csv_path Head.csv --csv_save_path named.csv
 
-In HC18's own annotations OFD is the longer diameter, and which of its ends is 1 follows no rule. A
-network cannot learn such names, and Hypothesis 2's flip relies on BPD-1 being the left end.
+HC18's own annotations follow another rule: OFD is the longer diameter, whichever way it points. The
+augmentation relies on names by direction, since its flip exchanges the left and the right end of
+BPD; and a network learns best what it can see.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from common.heatmaps import gaussian_heatmaps
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 from common.models import ResNetUNet
 from common.summary import describe_biometry, describe_errors, describe_review, describe_test
-from tests.conftest import HYPOTHESES, ROOT, script
+from tests.conftest import HYPOTHESES, script
 
 SOME = torch.tensor([[[20.0, 30.0]] * 4, [[40.0, 10.0]] * 4])
 
@@ -201,15 +201,3 @@ def test_a_tester_names_the_limit_for_validation_images(data, weights, small_ima
         assert says is (split == "val")
     table = run_tester(*arguments, "--review_confidence", "0.35")
     assert set(table["review_confidence"]) == {0.35}
-
-
-def test_the_lines_of_the_readme_find_landmarks_from_python(data, weights, small_images):
-    readme = (ROOT / "ReadMe_Complete.txt").read_text()
-    block = re.search(r"from Python:\n((?:    .*\n)+)", readme).group(1)
-    shutil.move("images", "scans")
-    shutil.copy(weights[ResNetUNet], "model.pth")
-    names = {}
-    exec(re.sub("^    ", "", block, flags=re.MULTILINE), names)
-    shutil.move("scans", "images")
-    table = run_tester("--model_path", "model.pth")
-    assert names["landmarks"] == pytest.approx(landmark_values(table, "pred_x", "pred_y"))

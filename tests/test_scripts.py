@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 import runpy
 import shlex
 import subprocess
@@ -15,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from common import audit, evaluation, sample_data
+from common import evaluation
 from common.augmentation import augment
 from common.biometry import normalised_errors
 from common.evaluation import Prediction
@@ -121,19 +120,6 @@ def test_help_needs_neither_matplotlib_nor_scikit_learn():
     loaded = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).split()
     assert "torch" in loaded
     assert not {"matplotlib", "sklearn"} & set(loaded)
-
-
-def test_the_readme_lists_every_option(capsys):
-    readme = (ROOT / "ReadMe_Complete.txt").read_text()
-    section = re.search(r"\n9\. OPTIONS\n(.*?)\n10\. ", readme, re.DOTALL).group(1)
-    mains = [script(kind, number) for kind in ("Trainer", "Tester") for number in HYPOTHESES]
-    for main in (*mains, audit.main, sample_data.main):
-        with pytest.raises(SystemExit):
-            main(["--help"])
-    in_help, in_readme = (
-        set(re.findall(r"--[a-z_]+", text)) for text in (capsys.readouterr().out, section)
-    )
-    assert in_help == in_readme
 
 
 @pytest.fixture
