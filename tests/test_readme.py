@@ -94,6 +94,12 @@ def test_the_contents_list_the_headings_and_no_reference_leads_nowhere():
         assert set(re.findall(r"\d+", numbers)) <= set(headings)
 
 
+def test_every_module_has_its_place_in_the_reading_order():
+    listed = re.search(r"modules\nof common/ are read in this order:\n((?:    .*\n)+)", README)
+    modules = {path.stem for path in ROOT.glob("common/*.py")} - {"__init__"}
+    assert modules == modules & set(re.findall(r"\w+", listed.group(1)))
+
+
 def test_lines_fit_a_screen():
     assert [line for line in README.splitlines() if len(line) > 100 and "://" not in line] == []
 
@@ -104,7 +110,7 @@ def test_the_lines_that_add_millimetres(tmp_path, monkeypatch):
         "filename,pixel size(mm),head circumference (mm)\na.png,0.1,44\nb.png,0.2,56\n"
     )
     Path("ground_truth.csv").write_text("image_name,ofd_1_x\nb.png,1\nc.png,2\na.png,3\n")
-    exec(block_after("HC18's own list of pixel sizes adds it:"), {})
+    exec(block_after("These lines add it:"), {})
     table = pd.read_csv("with_mm.csv")
     assert table["ofd_1_x"].tolist() == [1, 2, 3]
     assert table["px_to_mm_rate"].tolist() == pytest.approx([0.2, np.nan, 0.1], nan_ok=True)
