@@ -62,7 +62,8 @@ def begin(model: nn.Module, run: Run) -> tuple[Run, History]:
         print(f"{args['initial_weights']}: training starts from these weights")
     if distributed.rank() == 0:
         _move_aside(args["model_save_path"], [path, args["model_save_path"]])
-    return run, {name: [] for name in HISTORY} | {"best_model_state_dict": {}}
+    history = {name: [] for name in (*HISTORY, "epoch_seconds")}
+    return run, {**history, "best_model_state_dict": {}}
 
 
 def resume(parts: dict[str, Any], run: Run) -> tuple[Run, History]:
@@ -91,6 +92,7 @@ def resume(parts: dict[str, Any], run: Run) -> tuple[Run, History]:
     }
     run["args"] = {**run["args"], **began_with}
     history = {name: checkpoint[name] for name in (*HISTORY, "best_model_state_dict")}
+    history["epoch_seconds"] = checkpoint.get("epoch_seconds", [])  # an older version kept none
     print(f"{path}: resuming from epoch {len(history['val_losses'])}")
 
     best = history["best_model_state_dict"]

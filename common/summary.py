@@ -17,7 +17,15 @@ from common.evaluation import (
     needs_review,
     review_rules,
 )
-from common.figures import BAND_NAMES, BANDS, CLINICAL_TARGET, agreement, band_counts, error_figures
+from common.figures import (
+    BAND_NAMES,
+    BANDS,
+    CLINICAL_TARGET,
+    agreement,
+    band_counts,
+    error_figures,
+    mean_interval,
+)
 from common.ground_truth import (
     LANDMARK_NAMES,
     NAME_COLUMN,
@@ -66,7 +74,9 @@ def describe_test(predictions: Predictions, split: str, review_confidence: float
     review = describe_review(predictions, split, review_confidence)
     if np.isnan(predictions.errors).all():
         return review
-    blocks = [describe_errors(predictions.errors), describe_biometry(predictions), review]
+    interval = mean_interval(predictions.errors, predictions.names)
+    errors = describe_errors(predictions.errors, interval)
+    blocks = [errors, describe_biometry(predictions), review]
     passed = ~needs_review(predictions, review_confidence)
     for is_in, kind in (
         (passed, "not flagged for review"),
@@ -82,17 +92,22 @@ def describe_test(predictions: Predictions, split: str, review_confidence: float
     return "\n\n".join(blocks)
 
 
-def describe_errors(errors: np.ndarray) -> str:
-    """Give the report's figures for errors [N, 4], of which those that are NaN do not count."""
+def describe_errors(errors: np.ndarray, interval: tuple[float, float] | None = None) -> str:
+    """Give the report's figures for errors [N, 4], of which those that are NaN do not count; beside
+    the mean its 95 % interval, if it is given."""
     known = np.isfinite(errors)
     of_images = np.array([np.nanmean(row) for row in errors[known.any(axis=1)]])
     title = f"Pixel error of {known.sum()} landmarks on {len(of_images)} images (px at 256×256)"
     if not known.any():
         return title
+    beside_mean = ""
+    if interval is not None:
+        low, high = interval
+        beside_mean = f" (95 % interval of the mean: {low:.1f} to {high:.1f})"
     figures = error_figures(errors)
     lines = [
         title,
-        f"  Mean ± std       {figures['mean']:7.2f} ± {figures['std']:.2f}",
+        f"  Mean ± std       {figures['mean']:7.2f} ± {figures['std']:.2f}{beside_mean}",
         f"  Median           {figures['median']:7.2f}",
         f"  Min              {figures['min']:7.2f}",
         f"  Max              {figures['max']:7.2f}",

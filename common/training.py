@@ -138,14 +138,14 @@ def fit(
     replica = distributed.data_parallel(model)
     print(f"{type(model).__name__}: {count_parameters(model):,} parameters")
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
-    run = _describe_run(args, train_set, val_set)
+    run = _describe_run(args, model, train_set, val_set)
     if is_resumed(args):
         run, history = resume(parts, run)
     else:
         run, history = begin(model, run)
     _warn(run, val_set.names)
     first_epoch = len(history["val_losses"]) + 1
-    started = last_saved = time.monotonic()
+    last_saved = time.monotonic()
     for epoch in range(first_epoch, args.epochs + 1):
         epoch_started = time.monotonic()
         learning_rate = optimizer.param_groups[0]["lr"]
@@ -167,20 +167,16 @@ def fit(
         history["val_losses"].append(val_loss)
         history["val_within_10_px"].append(within)
         history["learning_rates"].append(learning_rate)
-        seconds = time.monotonic() - epoch_started
+        history["epoch_seconds"].append(time.monotonic() - epoch_started)
         is_due = epoch == args.epochs or time.monotonic() - last_saved >= args.checkpoint_seconds
         if is_due and distributed.rank() == 0:
             save_run(parts, run, history)
             plots.training_curves(history, args.plot_save_path)
             last_saved = time.monotonic()
-        print(
-            f"Epoch {epoch:>{len(str(args.epochs))}}/{args.epochs} | train loss {train_loss:.6f} | "
-            f"val loss {val_loss:.6f} | {within:.1%} within 10 px | lr {learning_rate:.2e} | "
-            f"{seconds:.1f} s{' | best so far' if is_best else ''}"
-        )
+        print(_describe_epoch(history, args.epochs, is_best))
 
     distributed.destroy_process_group()
-    _report(history, first_epoch, (time.monotonic() - started) / 60, args)
+    _report(history, first_epoch, args)
 
 
 def epoch_batches(
@@ -276,13 +272,14 @@ def _count_annotated(landmarks: Tensor) -> Tensor:
 
 
 def _describe_run(
-    args: Namespace, train_set: LandmarkImages, val_set: LandmarkImages
+    args: Namespace, model: nn.Module, train_set: LandmarkImages, val_set: LandmarkImages
 ) -> dict[str, Any]:
     """Return what a checkpoint says of the run itself. Raises UserError where that is not the same
     in every process."""
     annotated_images = torch.isfinite(train_set.landmarks).all(dim=-1).sum(dim=0)
     run = {
         "args": vars(args),
+        "parameters": count_parameters(model),
         "dataset_fingerprint": dataset_fingerprint(train_set, val_set),
         "train_images": train_set.names,
         "initial_train_images": [],
@@ -319,7 +316,19 @@ def _check_finite(train_loss: float, val_loss: float, epoch: str) -> None:
             )
 
 
-def _report(history: dict[str, Any], first_epoch: int, minutes: float, args: Namespace) -> None:
+def _describe_epoch(history: dict[str, Any], epochs: int, is_best: bool) -> str:
+    """Return the line of the epoch that is the last one of the history."""
+    return (
+        f"Epoch {len(history['val_losses']):>{len(str(epochs))}}/{epochs} | "
+        f"train loss {history['train_losses'][-1]:.6f} | "
+        f"val loss {history['val_losses'][-1]:.6f} | "
+        f"{history['val_within_10_px'][-1]:.1%} within 10 px | "
+        f"lr {history['learning_rates'][-1]:.2e} | "
+        f"{history['epoch_seconds'][-1]:.1f} s{' | best so far' if is_best else ''}"
+    )
+
+
+def _report(history: dict[str, Any], first_epoch: int, args: Namespace) -> None:
     """Print what the run has come to, and where its files are."""
     if first_epoch > args.epochs:
         print(f"All {args.epochs} epochs are done already; nothing is left to train")
@@ -331,8 +340,9 @@ def _report(history: dict[str, Any], first_epoch: int, minutes: float, args: Nam
     best = val_losses.index(min(val_losses))
     gap_of_best = val_losses[best] - train_losses[best]
     gap_of_last = val_losses[-1] - train_losses[-1]
+    seconds = history["epoch_seconds"]  # of all epochs, but for those that an older version trained
     print(
-        f"Trained {args.epochs + 1 - first_epoch} epochs in {minutes:.1f} minutes; best "
+        f"Trained {len(seconds)} epochs in {sum(seconds) / 60:.1f} minutes; best "
         f"validation loss {val_losses[best]:.6f} in epoch {best + 1}\n"
         f"Train-val gap:   {gap_of_best:.6f} in epoch {best + 1}, {gap_of_last:.6f} in the last\n"
         f"Within 10 px:    {within[best]:.1%} in epoch {best + 1}, {within[-1]:.1%} in the last, "

@@ -13,8 +13,9 @@ from common.compare import best_of, main
 from common.comparison import FROM, TO
 from common.evaluation import compare_readers
 from common.figures import drawn_figures, interval, mean_interval
-from common.ground_truth import LANDMARKS, landmark_columns, landmark_values
-from tests.conftest import ellipse, files_in, some_images
+from common.ground_truth import LANDMARKS, landmark_columns
+from common.summary import prediction_table, reader_columns
+from tests.conftest import ellipse, files_in
 
 NAMES = [f"{i:03d}_HC.png" for i in range(12)]
 SOME_ERRORS = np.random.default_rng(0).lognormal(2, 1, (12, 4))
@@ -167,10 +168,11 @@ def test_the_order_of_the_rows_does_not_matter(capsys):
     assert capsys.readouterr().out == expected[1]
 
 
-def test_what_a_tester_writes_lacks_nothing(table):
-    data = some_images(2, seed=0)
-    columns, _ = compare_readers(data, np.ones((2, 4, 2)), np.ones((2, 4, 2)))
-    lacking = comparison.find_lacking({"a": table.join(columns)})
+def test_what_a_tester_writes_lacks_nothing(predictions):
+    known = np.ones((2, 4, 2))
+    distances = compare_readers(known, known, known).distances
+    table = prediction_table(predictions, "test", "abc", review_confidence=0.7)
+    lacking = comparison.find_lacking({"a": table.join(reader_columns(known, distances))})
     assert lacking == {what: [] for what in comparison.OPTIONAL}
 
 
@@ -461,17 +463,6 @@ def test_a_millionth_of_a_pixel_is_no_difference():
     moved = full_table()
     moved["ofd_1_x"] += 9e-7
     run([full_table(), moved])
-
-
-def test_the_second_reader_may_be_named_as_it_suits_each_model():
-    """As a tester does where the annotation is not complete."""
-    tables = [full_table(), full_table()]
-    for table in tables:
-        table.loc[2, ["ofd_1_x", "ofd_1_y", "ofd_1_error_px256", "ofd_1_error_mm"]] = np.nan
-    turned = [f"{name}_second_{axis}" for name in LANDMARKS for axis in "xy"]
-    second = landmark_values(tables[1], "second_x", "second_y")[2]
-    tables[1].loc[2, turned] = second[[3, 2, 0, 1]].ravel()
-    run(tables)
 
 
 @pytest.mark.parametrize(

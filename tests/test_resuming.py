@@ -233,6 +233,37 @@ def test_a_checkpoint_tells_its_own_training_images_from_those_of_the_initial_we
             assert state["train_images"] == [*names, *initial]
 
 
+def test_the_minutes_of_a_resumed_run_are_those_of_all_its_epochs(tmp_path, capsys):
+    run(tmp_path, epochs=1)
+    path = tmp_path / "model_checkpoint.pth"
+    state = torch.load(path, weights_only=True)
+    assert len(state["epoch_seconds"]) == 1
+    assert 0 < state["epoch_seconds"][0] < 60
+    state["epoch_seconds"] = [600.0]
+    torch.save(state, path)
+    run(tmp_path, epochs=3, resume=True)
+    assert "Trained 3 epochs in 10.0 minutes; best" in capsys.readouterr().out
+    seconds = load(tmp_path)[1]["epoch_seconds"]
+    assert (seconds[0], len(seconds)) == (600.0, 3)
+
+
+def test_a_checkpoint_keeps_the_number_of_parameters(tmp_path):
+    """Two 3×3 convolutions, of 3 → 4 and 4 → 4 channels, and a batch normalisation of 4."""
+    run(tmp_path, epochs=1)
+    assert load(tmp_path)[1]["parameters"] == (3 * 9 + 1) * 4 + 2 * 4 + (4 * 9 + 1) * 4
+
+
+def test_a_checkpoint_of_before_seconds_and_parameters_were_kept_resumes(tmp_path, capsys):
+    run(tmp_path, epochs=1)
+    path = tmp_path / "model_checkpoint.pth"
+    state = torch.load(path, weights_only=True)
+    del state["epoch_seconds"], state["parameters"]
+    torch.save(state, path)
+    run(tmp_path, epochs=3, resume=True)
+    assert len(load(tmp_path)[1]["epoch_seconds"]) == 2
+    assert "Trained 2 epochs in 0.0 minutes; best" in capsys.readouterr().out
+
+
 def test_a_checkpoint_of_before_initial_train_images_resumes(tmp_path):
     run(tmp_path, epochs=1)
     path = tmp_path / "model_checkpoint.pth"

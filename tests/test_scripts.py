@@ -23,7 +23,7 @@ import pytest
 import torch
 from torchvision.models import resnet34
 
-from common import UserError, audit, evaluation, sample_data
+from common import UserError, evaluation
 from common.augmentation import augment
 from common.evaluation import Predictions
 from common.ground_truth import COLUMNS, landmark_values
@@ -925,30 +925,3 @@ def test_a_reader_that_leaves_ends_the_tester_quietly(in_an_odd_environment):
     assert errors == []
     assert status == 1
     assert len(files_in(folder)) == 1  # its settings
-
-
-def test_the_readme_lists_every_option(capsys):
-    readme = (ROOT / "ReadMe_Complete.txt").read_text()
-    section = re.search(r"\n9\. OPTIONS\n(.*?)\n10\. ", readme, re.DOTALL).group(1)
-    mains = [script(kind, number) for kind in ("Trainer", "Tester") for number in HYPOTHESES]
-    for main in (*mains, audit.main, sample_data.main):
-        with pytest.raises(SystemExit):
-            main(["--help"])
-    in_help, in_readme = (
-        set(re.findall(r"--[a-z_]+", text)) for text in (capsys.readouterr().out, section)
-    )
-    assert in_help == in_readme
-
-
-def test_the_lines_of_the_readme_find_landmarks_from_python(
-    samples, weights, small_images, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    readme = (ROOT / "ReadMe_Complete.txt").read_text()
-    block = re.search(r"from Python:\n((?:    .*\n)+)", readme).group(1)
-    shutil.copytree(samples / "images", "scans")
-    shutil.copy(weights[ResNetUNet], "model.pth")
-    names = {}
-    exec(re.sub("^    ", "", block, flags=re.MULTILINE), names)
-    _, table = run_tester(3, "--image_folder_path", "scans", "--model_path", "model.pth")
-    assert names["landmarks"] == pytest.approx(landmark_values(table, "pred_x", "pred_y"))

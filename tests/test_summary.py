@@ -180,6 +180,25 @@ def test_report_has_all_images_then_those_not_flagged_then_the_plausible(predict
     assert "OFD absolute error, px 30.00 ± 0.00 30.00" in words(third)
 
 
+def test_the_interval_of_the_mean_stands_beside_it_in_the_first_block_only(predictions):
+    """Of 1 and 3 px in ten images each: by the binomial, the mean lies in 2 ± 0.44."""
+    twenty = repeated(predictions, *[0] * 20)
+    twenty.errors[:10], twenty.errors[10:] = 1, 3
+    twenty.names = np.array([f"{i:02d}.png" for i in range(20)])
+    twenty.annotated[0, 0] = np.nan  # so that not all are plausible
+    text = describe_test(twenty, "test", review_confidence=0)
+    lines = [line for line in text.splitlines() if "Mean ± std" in line]
+    assert len(lines) > 1
+    found = re.search(r"2\.00 ± 1\.00 \(95 % interval of the mean: (\S+) to (\S+)\)$", lines[0])
+    low, high = map(float, found.groups())
+    assert (low, high) == pytest.approx((1.6, 2.4), abs=0.1001)
+    assert not any("interval" in line for line in lines[1:])
+
+
+def test_fewer_than_ten_images_have_no_interval(predictions):
+    assert "interval" not in describe_test(repeated(predictions, *[0] * 9), "test", 0.7)
+
+
 def test_a_group_with_all_images_or_none_is_not_repeated(predictions):
     assert describe_test(predictions[:1], "test", 0).endswith(
         "The 1 of 1 images not flagged for review: all of them\n\n"
