@@ -6,7 +6,8 @@ from common.models import UNet
 
 @cli.reports_errors()
 def main(argv=None):
-    # The limit was chosen on validation images (ReadMe_Complete.txt, section 11).
+    # The limit was chosen on validation images (ReadMe_Complete.txt, CONFIDENCE AND
+    # THE REVIEW FLAG).
     parser = cli.tester_parser(__doc__, hypothesis=2, review_confidence=0.5)
     testing.run(UNet, parser.parse_args(argv))
 

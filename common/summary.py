@@ -264,7 +264,7 @@ def describe_names(by_name: float, matched: float) -> str:
     return (
         f"The mean error of images with four ends is {by_name:.2f} px by name and {matched:.2f} px "
         "with the ends\nnamed as it suits each image best: they may be named by another rule here "
-        "than in training\n(ReadMe_Complete.txt, THE DATA, AND WHERE THEY COME FROM)."
+        "than in training\n(ReadMe_Complete.txt, DATA, YOUR OWN IMAGES, PYTHON)."
     )
 
 

@@ -258,7 +258,7 @@ def test_names_are_questioned_where_matched_ends_halve_the_mean_error(matched, s
     assert bool(text) is said
     if said:
         assert "is 100.00 px by name and 49.99 px" in text
-        assert "THE DATA, AND WHERE THEY COME FROM" in text
+        assert "DATA, YOUR OWN IMAGES, PYTHON" in text
 
 
 def test_the_table_has_a_row_an_image_and_a_column_a_number(predictions):
