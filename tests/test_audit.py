@@ -27,7 +27,7 @@ NAMES = ["000_HC.png", "000_2HC.png", *(f"00{i}_HC.png" for i in range(1, 7)), "
 
 
 @pytest.fixture
-def data(tmp_path, monkeypatch):
+def audited(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "images").mkdir()
     for i, name in enumerate(NAMES):
@@ -43,8 +43,8 @@ def assert_printed(capsys, *expected):
         assert text in printed
 
 
-def test_figures_of_a_table_made_by_hand(data, capsys):
-    main([*data, "--csv_save_path", "audit.csv", "--plot_save_path", "audit.png"])
+def test_figures_of_a_table_made_by_hand(audited, capsys):
+    main([*audited, "--csv_save_path", "audit.csv", "--plot_save_path", "audit.png"])
     assert_printed(
         capsys,
         "Plausible annotations 5 of 9 (55.6%)",
@@ -78,7 +78,7 @@ def test_figures_of_a_table_made_by_hand(data, capsys):
     }
 
 
-def test_the_share_of_plausible_annotations_is_given_for_each_tenth_of_the_rows(data, capsys):
+def test_the_share_of_plausible_annotations_is_given_for_each_tenth_of_the_rows(audited, capsys):
     """Twenty images, of which the first five and the last one are no heads, and two not known."""
     rows = [ellipse(angle=20)] * 5 + [ellipse()] * 14 + [ellipse(short=20)]
     table = table_of(*rows, names=[f"{i}.png" for i in range(20)])
@@ -86,14 +86,14 @@ def test_the_share_of_plausible_annotations_is_given_for_each_tenth_of_the_rows(
     for name in table["image_name"]:
         cv2.imwrite(f"images/{name}", cv2.imread(f"images/{NAMES[0]}"))
     table.to_csv("ground_truth.csv", index=False)
-    main([*data, "--csv_save_path", "audit.csv"])
+    main([*audited, "--csv_save_path", "audit.csv"])
     assert_printed(capsys, "in each tenth of the rows 0% 0% 50% - 100% 100% 100% 100% 100% 50%")
     table[:10].to_csv("ground_truth.csv", index=False)
-    main(data)
+    main(audited)
     assert_printed(capsys, "in each tenth of the rows 0% 0% 0% 0% 0% 100% - - 100% 100%")
 
 
-def test_distances_to_a_second_reader_are_those_by_hand(data, capsys):
+def test_distances_to_a_second_reader_are_those_by_hand(audited, capsys):
     """The images are of 600×400 px: at 256×256, 7.03 px across and 6.25 px down are (3, 4)."""
     second = np.array(ROWS) + np.array([3 * 600 / 256, 4 * 400 / 256])
     second[0] = second[0][[3, 2, 0, 1]]  # diameters and ends have other names
@@ -106,7 +106,16 @@ def test_distances_to_a_second_reader_are_those_by_hand(data, capsys):
     annotated.to_csv("ground_truth.csv", index=False)
     table.to_csv("second.csv", index=False)
     second_reader = ["--second_csv_path", "second.csv"]
-    main([*data, *second_reader, "--csv_save_path", "audit.csv", "--plot_save_path", "audit.png"])
+    main(
+        [
+            *audited,
+            *second_reader,
+            "--csv_save_path",
+            "audit.csv",
+            "--plot_save_path",
+            "audit.png",
+        ]
+    )
     of_26 = "annotated to second reader 26 5.00 5.00 100.0% 0.0%"
     assert_printed(
         capsys,
@@ -132,17 +141,17 @@ def test_distances_to_a_second_reader_are_those_by_hand(data, capsys):
     ):
         other.to_csv("second.csv", index=False)
         with pytest.raises(SystemExit):
-            main([*data, *second_reader])
+            main([*audited, *second_reader])
         assert message in capsys.readouterr().err
 
 
 @pytest.fixture
-def read_second(data):
+def read_second(audited):
     """read_second(rows): what the audit reads of a second reader's file with these rows."""
 
     def read(table):
         table.to_csv("second.csv", index=False)
-        main([*data, "--second_csv_path", "second.csv", "--csv_save_path", "audit.csv"])
+        main([*audited, "--second_csv_path", "second.csv", "--csv_save_path", "audit.csv"])
 
     return read
 
@@ -198,7 +207,7 @@ def test_a_testers_own_table_is_no_second_reader(read_second, capsys):
     assert "second.csv: is a tester's table: its landmarks are those" in capsys.readouterr().err
 
 
-def test_a_name_that_a_mac_has_written_is_the_same_name(data, read_second, capsys):
+def test_a_name_that_a_mac_has_written_is_the_same_name(audited, read_second, capsys):
     composed, decomposed = "\u00e4.png", "a\u0308.png"
     picture = np.random.default_rng(0).integers(0, 99, (400, 600), dtype=np.uint8)
     Path("images", composed).write_bytes(cv2.imencode(".png", picture)[1].tobytes())
@@ -207,7 +216,7 @@ def test_a_name_that_a_mac_has_written_is_the_same_name(data, read_second, capsy
     assert_printed(capsys, "another reader's landmarks of 1 of the 1 images")
 
 
-def test_nothing_annotated_is_nothing_to_audit(data, read_second, capsys):
+def test_nothing_annotated_is_nothing_to_audit(audited, read_second, capsys):
     table = table_of(*ROWS, names=NAMES)
     table.iloc[:, 1:] = np.nan
     table.to_csv("ground_truth.csv", index=False)
@@ -219,11 +228,13 @@ def test_nothing_annotated_is_nothing_to_audit(data, read_second, capsys):
     assert pd.read_csv("audit.csv")["ofd_1_second_x"].notna().all()
 
 
-def test_ends_at_one_height_are_neither_upper_nor_left_and_equal_lengths_not_shorter(data, capsys):
+def test_ends_at_one_height_are_neither_upper_nor_left_and_equal_lengths_not_shorter(
+    audited, capsys
+):
     """Two circles: OFD lies level in one and upright in the other."""
     rows = [ellipse(80, 80, turn=0), ellipse(80, 80, turn=90)]
     table_of(*rows, names=NAMES[:2]).to_csv("ground_truth.csv", index=False)
-    main(data)
+    main(audited)
     assert_printed(
         capsys,
         "OFD shorter than BPD 0 of 2",
@@ -234,11 +245,11 @@ def test_ends_at_one_height_are_neither_upper_nor_left_and_equal_lengths_not_sho
     )
 
 
-def test_images_without_all_four_landmarks_do_not_count(data, capsys):
+def test_images_without_all_four_landmarks_do_not_count(audited, capsys):
     table = table_of(*ROWS, names=NAMES)
     table.loc[[0, 8], ["ofd_1_x", "ofd_1_y"]] = np.nan  # a plausible one, and the worst one
     table.to_csv("ground_truth.csv", index=False)
-    main([*data, "--csv_save_path", "audit.csv", "--plot_save_path", "audit.png"])
+    main([*audited, "--csv_save_path", "audit.csv", "--plot_save_path", "audit.png"])
     assert_printed(
         capsys,
         "Plausible annotations 4 of 7 (57.1%)",
@@ -253,7 +264,7 @@ def test_images_without_all_four_landmarks_do_not_count(data, capsys):
     Path("audit.png").unlink()
     table[["bpd_2_x", "bpd_2_y"]] = np.nan
     table.assign(SubjectID=["a", "a", *[""] * 7]).to_csv("ground_truth.csv", index=False)
-    main([*data, "--plot_save_path", "audit.png"])
+    main([*audited, "--plot_save_path", "audit.png"])
     assert_printed(
         capsys,
         "Plausible annotations 0 of 0 angle",
@@ -265,14 +276,14 @@ def test_images_without_all_four_landmarks_do_not_count(data, capsys):
     assert not Path("audit.png").exists()
 
 
-def test_the_least_plausible_are_drawn_first(data, monkeypatch):
+def test_the_least_plausible_are_drawn_first(audited, monkeypatch):
     drawn = []
     monkeypatch.setattr("common.plots.audit_picture", lambda *args: drawn.extend(args[3]))
-    main([*data, "--plot_save_path", "audit.png"])
+    main([*audited, "--plot_save_path", "audit.png"])
     assert drawn == [8, 2, 1, 3]
 
 
-def test_of_more_than_nine_implausible_annotations_the_nine_worst_are_drawn(data, monkeypatch):
+def test_of_more_than_nine_implausible_annotations_the_nine_worst_are_drawn(audited, monkeypatch):
     """Twelve, each less plausible than the one before."""
     rows = [ellipse(angle=60 - 5 * i) for i in range(12)]
     table = table_of(*rows, names=[f"{i}.png" for i in range(12)])
@@ -281,20 +292,20 @@ def test_of_more_than_nine_implausible_annotations_the_nine_worst_are_drawn(data
     table.to_csv("ground_truth.csv", index=False)
     drawn = []
     monkeypatch.setattr("common.plots.audit_picture", lambda *args: drawn.extend(args[3]))
-    main([*data, "--plot_save_path", "audit.png"])
+    main([*audited, "--plot_save_path", "audit.png"])
     assert drawn == [11, 10, 9, 8, 7, 6, 5, 4, 3]
 
 
-def test_one_row_is_enough_and_nothing_is_written_unasked(data, tmp_path, capsys):
+def test_one_row_is_enough_and_nothing_is_written_unasked(audited, tmp_path, capsys):
     table_of(ROWS[0], names=["004_HC.png"]).to_csv("ground_truth.csv", index=False)
     before = files_in(tmp_path)
-    main(data)
+    main(audited)
     printed = capsys.readouterr().out
     assert "Plausible annotations                     1 of 1 (100.0%)" in printed
     assert "in test" not in printed
     assert files_in(tmp_path) == before
     table_of(*ROWS[:6], names=NAMES[:6]).to_csv("ground_truth.csv", index=False)
-    main(data)
+    main(audited)
     assert "in test" in capsys.readouterr().out  # six rows can be split
 
 
@@ -306,10 +317,12 @@ def test_one_row_is_enough_and_nothing_is_written_unasked(data, tmp_path, capsys
         (["--plot_save_path", "audit.doc"], "audit.doc: must end in .png"),
     ],
 )
-def test_bad_arguments_are_refused_and_no_file_changes(arguments, message, data, tmp_path, capsys):
+def test_bad_arguments_are_refused_and_no_file_changes(
+    arguments, message, audited, tmp_path, capsys
+):
     before = files_in(tmp_path)
     with pytest.raises(SystemExit) as stopped:
-        main([*data, *arguments])
+        main([*audited, *arguments])
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
     assert files_in(tmp_path) == before

@@ -165,7 +165,10 @@ def test_the_picture_of_an_audit_shows_the_measures_and_the_worst_images(
     titles = [axis.get_title().split("\n")[0] for axis in figures[0].axes]
     assert titles[:3] == ["2 of 2 above 70", "2 of 2 below 0.2", "2 of 2 above 0.6"]
     assert titles[4:6] == SHOWN[::-1]
-    assert figures[0].axes[3].patches[0].get_data()[0].tolist() == [50, 100]
+    shares_axis, worst_axis = figures[0].axes[3:5]
+    assert shares_axis.patches[0].get_data()[0].tolist() == [50, 100]
+    assert (shares_axis.get_xlim(), shares_axis.get_ylim()) == ((0, 2), (0, 100))
+    assert worst_axis.get_aspect() == 768 / 512  # as the original image
     assert [len(axis.images) for axis in figures[0].axes] == [0, 0, 0, 0, 1, 1, *[0] * 7]
 
 
@@ -263,3 +266,45 @@ def test_the_frame_cuts_off_no_line_and_no_star(epochs, figures, tmp_path):
                 assert y.min() - radius > frame.y0
                 assert y.max() + radius < frame.y1
         assert figures[-1].axes[1].lines[0].get_ydata().max() <= 100
+
+
+def test_losses_are_drawn_on_a_log_scale_and_the_legends_name_the_best_epoch(figures, tmp_path):
+    history = {"train_losses": [0.3, 0.2, 0.1], "val_losses": [0.4, 0.25, 0.3]}
+    history |= {"val_within_10_px": [0.2, 0.5, 0.75], "learning_rates": [1e-3, 1e-3, 5e-4]}
+    plots.training_curves(history, str(tmp_path / "a.png"))
+    left, middle, right = figures[0].axes
+    assert [axis.get_yscale() for axis in (left, middle, right)] == ["log", "linear", "linear"]
+    assert middle.get_ylim() == pytest.approx((-3, 103), abs=1)  # all of 0 to 100 %
+    labels = [
+        [text.get_text() for text in axis.get_legend().get_texts()] for axis in (left, middle)
+    ]
+    assert labels == [
+        ["training", "validation", "best: 0.25000 in epoch 2"],
+        ["validation", "50.0 % in epoch 2"],
+    ]
+
+
+def test_each_diameter_has_a_colour_of_its_own_and_both_readers_the_same(
+    data, found, figures, tmp_path
+):
+    plots.predictions(data, found, np.zeros(2, bool), str(tmp_path / "a.png"), found.annotated + 5)
+    axis = figures[0].axes[2]
+    for kind in ("ground truth", "predicted", "second reader"):
+        marked = [line for line in axis.lines if line.get_label().endswith(kind)]
+        assert [to_hex(line.get_color()) for line in marked] == ["#ffb000"] * 2 + ["#00c8ff"] * 2
+
+
+def test_the_legend_of_the_predictions_names_each_mark_once(data, found, figures, tmp_path):
+    plots.predictions(data, found, np.zeros(2, bool), str(tmp_path / "a.png"))
+    (legend,) = figures[0].legends
+    names = ("OFD-1", "OFD-2", "BPD-1", "BPD-2")
+    assert [text.get_text() for text in legend.get_texts()] == [
+        f"{name} {kind}" for kind in ("ground truth", "predicted") for name in names
+    ]
+
+
+def test_pictures_stand_upright_and_whole(data, found, figures, tmp_path):
+    plots.predictions(data, found, np.zeros(2, bool), str(tmp_path / "a.png"))
+    for axis in figures[0].axes:
+        assert axis.get_xlim() == (-0.5, 255.5)
+        assert axis.get_ylim() == (255.5, -0.5)  # row 0 is the upper one

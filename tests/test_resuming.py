@@ -38,7 +38,7 @@ def random_brightness(images, landmarks, generator):
 class Loss(HeatmapLoss):
     """An MSE that at its n-th call raises `outcome`, or returns so many times as much."""
 
-    def __init__(self, at_call=None, outcome=None):
+    def __init__(self, *, at_call=None, outcome=None):
         super().__init__(torch.nn.MSELoss(), sigma=10)
         self.calls, self.at_call, self.outcome = 0, at_call, outcome
 
@@ -52,7 +52,7 @@ class Loss(HeatmapLoss):
         return value * self.outcome
 
 
-def run(
+def train_tiny(
     folder,
     loss=None,
     schedule="plateau",
@@ -83,7 +83,7 @@ def run(
     fit(model, loss, optimizer, scheduler, train_set, val_set, Namespace(**args), augment)
 
 
-def load(folder, stem="model"):
+def best_and_checkpoint(folder, stem="model"):
     """The best weights and the checkpoint; of its arguments, what may differ is left out."""
     names = (f"{stem}.pth", f"{stem}_checkpoint.pth")
     best, state = (torch.load(folder / name, weights_only=True) for name in names)
@@ -103,27 +103,27 @@ def test_interrupted_anywhere_and_resumed_is_the_run_that_was_never_stopped(
     tmp_path, schedule, precision
 ):
     options = {"schedule": schedule, "precision": precision, "checkpoint_seconds": 0}
-    run(tmp_path / "through", **options)
-    expected = load(tmp_path / "through")
+    train_tiny(tmp_path / "through", **options)
+    expected = best_and_checkpoint(tmp_path / "through")
     # An epoch asks for the loss 6 times: in the first epoch, in training, in validation, at an
     # epoch's first and last call.
     for call in (2, 12, 15, 23, 36):
         folder = tmp_path / f"stopped at {call}"
         with pytest.raises(KeyboardInterrupt):
-            run(folder, Loss(at_call=call, outcome=KeyboardInterrupt), **options)
+            train_tiny(folder, Loss(at_call=call, outcome=KeyboardInterrupt), **options)
         finished = (call - 1) // 6
         assert (folder / "model_checkpoint.pth").exists() is (finished > 0)
         if finished:
-            assert load(folder)[1]["epoch"] == finished
+            assert best_and_checkpoint(folder)[1]["epoch"] == finished
             assert (folder / "curves.png").exists()
-        run(folder, resume=True, **options)
-        assert_same(load(folder), expected)
+        train_tiny(folder, resume=True, **options)
+        assert_same(best_and_checkpoint(folder), expected)
 
 
 @pytest.mark.parametrize(("precision", "is_last"), [("fp32", False), ("bf16", True)])
 def test_channels_are_last_in_reduced_precision_only(tmp_path, precision, is_last):
     loss = Loss()
-    run(tmp_path, loss, epochs=1, precision=precision)
+    train_tiny(tmp_path, loss, epochs=1, precision=precision)
     assert loss.heatmaps.is_contiguous(memory_format=torch.channels_last) is is_last
 
 
@@ -134,24 +134,24 @@ def test_order_and_augmentation_are_new_in_each_epoch_and_with_each_seed(tmp_pat
         batches.append((landmarks.sum().item(), torch.rand(1, generator=generator).item()))
         return images, landmarks
 
-    run(tmp_path, augment=note, epochs=2)
-    run(tmp_path, augment=note, epochs=2, seed=43)
+    train_tiny(tmp_path, augment=note, epochs=2)
+    train_tiny(tmp_path, augment=note, epochs=2, seed=43)
     assert len(batches) == 16
     for drawn in zip(*batches):
         assert len(set(drawn)) == 16
 
 
 def test_resuming_a_finished_run_leaves_it_alone(tmp_path, capsys):
-    run(tmp_path, epochs=1)
+    train_tiny(tmp_path, epochs=1)
     before = files_in(tmp_path)
     assert "Trained 1 epochs in " in capsys.readouterr().out
-    run(tmp_path, epochs=1, resume=True)
+    train_tiny(tmp_path, epochs=1, resume=True)
     printed = capsys.readouterr().out
     assert "model_checkpoint.pth: resuming from epoch 1\n" in printed
     assert "All 1 epochs are done already" in printed
     assert files_in(tmp_path) == before
     (tmp_path / "curves.png").unlink()  # as where it was killed before they were drawn
-    run(tmp_path, epochs=1, resume=True)
+    train_tiny(tmp_path, epochs=1, resume=True)
     assert files_in(tmp_path) == before
 
 
@@ -162,23 +162,23 @@ def test_a_model_file_that_is_gone_or_foreign_is_replaced_by_the_checkpoints_bes
 ):
     # An epoch's calls 1 to 4 train, 5 and 6 validate: call 11 is in the second epoch's validation.
     # A loss of 100 times as much makes that epoch, and then the resumed one, worse than the first.
-    run(tmp_path, Loss(at_call=11, outcome=100.0), epochs=2)
-    best, checkpoint = load(tmp_path)
+    train_tiny(tmp_path, Loss(at_call=11, outcome=100.0), epochs=2)
+    best, checkpoint = best_and_checkpoint(tmp_path)
     assert checkpoint["best_epoch"] == 1
     (tmp_path / "model.pth").unlink()
     if foreign:
         last_bias = checkpoint["model_state_dict"]["2.bias"]
         torch.save({**best, foreign: last_bias}, tmp_path / "model.pth")
-    run(tmp_path, Loss(at_call=5, outcome=100.0), epochs=epochs, resume=True)
-    assert load(tmp_path)[1]["best_epoch"] == 1
-    assert_same(load(tmp_path)[0], best)
+    train_tiny(tmp_path, Loss(at_call=5, outcome=100.0), epochs=epochs, resume=True)
+    assert best_and_checkpoint(tmp_path)[1]["best_epoch"] == 1
+    assert_same(best_and_checkpoint(tmp_path)[0], best)
     assert (tmp_path / "model_previous.pth").exists() is bool(foreign)  # it is not lost
 
 
 def test_a_run_may_start_from_the_weights_of_another(tmp_path, capsys):
     """At a rate of next to nothing, its first validation loss is theirs."""
-    run(tmp_path / "first", epochs=3)
-    (_, first), images = load(tmp_path / "first"), [f"1-{i}.png" for i in range(10)]
+    train_tiny(tmp_path / "first", epochs=3)
+    (_, first), images = best_and_checkpoint(tmp_path / "first"), [f"1-{i}.png" for i in range(10)]
     assert first["train_images"] == images
     for name, of_epoch in (("model.pth", first["best_epoch"]), ("model_checkpoint.pth", 3)):
         options = {
@@ -188,24 +188,24 @@ def test_a_run_may_start_from_the_weights_of_another(tmp_path, capsys):
         }
         folder = tmp_path / f"from {name}"
         with pytest.raises(KeyboardInterrupt):  # in the second epoch
-            run(folder, Loss(at_call=8, outcome=KeyboardInterrupt), **options)
+            train_tiny(folder, Loss(at_call=8, outcome=KeyboardInterrupt), **options)
         assert f"{name}: training starts from these weights" in capsys.readouterr().out
-        state = load(folder)[1]
+        state = best_and_checkpoint(folder)[1]
         # The statistics of the batch normalisation still move, in three batches.
         assert state["val_losses"][0] == pytest.approx(first["val_losses"][of_epoch - 1], rel=0.1)
         origin = torch.load(tmp_path / "first" / name, weights_only=True)
         origin = origin.get("model_state_dict", origin)
         assert torch.equal(state["model_state_dict"]["2.weight"], origin["2.weight"])
         options["initial_weights"] = "gone.pth"
-        run(folder, **options, resume=True)
-        assert load(folder)[1]["args"]["initial_weights"].endswith(name)
-        seen = load(folder)[1]["train_images"]
+        train_tiny(folder, **options, resume=True)
+        assert best_and_checkpoint(folder)[1]["args"]["initial_weights"].endswith(name)
+        seen = best_and_checkpoint(folder)[1]["train_images"]
         own = [f"5-{i}.png" for i in range(7)]
         assert seen == (own if name == "model.pth" else own + images)
-        initial = load(folder)[1]["initial_train_images"]
+        initial = best_and_checkpoint(folder)[1]["initial_train_images"]
         assert initial == ([] if name == "model.pth" else images)
     with pytest.raises(UserError, match=r"none\.pth: cannot be read"):
-        run(tmp_path / "first", initial_weights="none.pth")
+        train_tiny(tmp_path / "first", initial_weights="none.pth")
     assert len(files_in(tmp_path / "first")) == 3  # nothing was moved
 
 
@@ -217,7 +217,7 @@ def test_a_checkpoint_tells_its_own_training_images_from_those_of_the_initial_we
         chosen.names = list(names)
         return chosen
 
-    run(tmp_path / "a", train_set=images("1", "2", "3"), epochs=1)
+    train_tiny(tmp_path / "a", train_set=images("1", "2", "3"), epochs=1)
     for origin, name, names, initial in (
         ("a", "b", ("3", "4"), ["1", "2"]),
         ("b", "c", ("1", "5"), ["3", "4", "2"]),
@@ -225,54 +225,56 @@ def test_a_checkpoint_tells_its_own_training_images_from_those_of_the_initial_we
         options = {"train_set": images(*names), "epochs": 2, "checkpoint_seconds": 0}
         options["initial_weights"] = str(tmp_path / origin / "model_checkpoint.pth")
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / name, Loss(6, KeyboardInterrupt), **options)
-        stopped = load(tmp_path / name)[1]
-        run(tmp_path / name, resume=True, **options)
-        for state in (stopped, load(tmp_path / name)[1]):
+            train_tiny(tmp_path / name, Loss(at_call=6, outcome=KeyboardInterrupt), **options)
+        stopped = best_and_checkpoint(tmp_path / name)[1]
+        train_tiny(tmp_path / name, resume=True, **options)
+        for state in (stopped, best_and_checkpoint(tmp_path / name)[1]):
             assert state["initial_train_images"] == initial
             assert state["train_images"] == [*names, *initial]
 
 
 def test_the_minutes_of_a_resumed_run_are_those_of_all_its_epochs(tmp_path, capsys):
-    run(tmp_path, epochs=1)
+    train_tiny(tmp_path, epochs=1)
     path = tmp_path / "model_checkpoint.pth"
     state = torch.load(path, weights_only=True)
     assert len(state["epoch_seconds"]) == 1
     assert 0 < state["epoch_seconds"][0] < 60
     state["epoch_seconds"] = [600.0]
     torch.save(state, path)
-    run(tmp_path, epochs=3, resume=True)
+    train_tiny(tmp_path, epochs=3, resume=True)
     assert "Trained 3 epochs in 10.0 minutes; best" in capsys.readouterr().out
-    seconds = load(tmp_path)[1]["epoch_seconds"]
+    seconds = best_and_checkpoint(tmp_path)[1]["epoch_seconds"]
     assert (seconds[0], len(seconds)) == (600.0, 3)
 
 
 def test_a_checkpoint_keeps_the_number_of_parameters(tmp_path):
     """Two 3×3 convolutions, of 3 → 4 and 4 → 4 channels, and a batch normalisation of 4."""
-    run(tmp_path, epochs=1)
-    assert load(tmp_path)[1]["parameters"] == (3 * 9 + 1) * 4 + 2 * 4 + (4 * 9 + 1) * 4
+    train_tiny(tmp_path, epochs=1)
+    assert (
+        best_and_checkpoint(tmp_path)[1]["parameters"] == (3 * 9 + 1) * 4 + 2 * 4 + (4 * 9 + 1) * 4
+    )
 
 
 def test_a_checkpoint_of_before_seconds_and_parameters_were_kept_resumes(tmp_path, capsys):
-    run(tmp_path, epochs=1)
+    train_tiny(tmp_path, epochs=1)
     path = tmp_path / "model_checkpoint.pth"
     state = torch.load(path, weights_only=True)
     del state["epoch_seconds"], state["parameters"]
     torch.save(state, path)
-    run(tmp_path, epochs=3, resume=True)
-    assert len(load(tmp_path)[1]["epoch_seconds"]) == 2
+    train_tiny(tmp_path, epochs=3, resume=True)
+    assert len(best_and_checkpoint(tmp_path)[1]["epoch_seconds"]) == 2
     assert "Trained 2 epochs in 0.0 minutes; best" in capsys.readouterr().out
 
 
 def test_a_checkpoint_of_before_initial_train_images_resumes(tmp_path):
-    run(tmp_path, epochs=1)
+    train_tiny(tmp_path, epochs=1)
     path = tmp_path / "model_checkpoint.pth"
     state = torch.load(path, weights_only=True)
     del state["initial_train_images"]
     state["train_images"].append("of the initial weights")
     torch.save(state, path)
-    run(tmp_path, epochs=2, resume=True)
-    resumed = load(tmp_path)[1]
+    train_tiny(tmp_path, epochs=2, resume=True)
+    resumed = best_and_checkpoint(tmp_path)[1]
     assert (resumed["epoch"], resumed["initial_train_images"]) == (2, [])
     assert resumed["train_images"] == state["train_images"]
 
@@ -283,49 +285,51 @@ def test_a_landmark_that_no_training_image_has_is_printed_and_kept_in_the_checkp
     train_set = some_images(10, seed=1)
     train_set.landmarks[:, 1] = math.nan
     train_set.landmarks[1:, 3] = math.nan  # one is annotated
-    run(tmp_path, train_set=train_set, epochs=1)
+    train_tiny(tmp_path, train_set=train_set, epochs=1)
     line = "OFD-2 is annotated in no training image: what is found for it means nothing\n"
     printed = capsys.readouterr().out
     assert line in printed
     assert printed.count("in no training image") == 1
-    assert load(tmp_path)[1]["untrained_landmarks"] == ["OFD-2"]
+    assert best_and_checkpoint(tmp_path)[1]["untrained_landmarks"] == ["OFD-2"]
     # Whoever goes on from it does not learn it either; from one that did, its name is not given.
-    run(tmp_path / "all", epochs=1)
+    train_tiny(tmp_path / "all", epochs=1)
     for origin, expected in ((tmp_path, ["OFD-2"]), (tmp_path / "all", [])):
         options = {"initial_weights": str(origin / "model_checkpoint.pth"), "epochs": 1}
-        run(tmp_path / "further", train_set=train_set, **options)
-        assert load(tmp_path / "further")[1]["untrained_landmarks"] == expected
+        train_tiny(tmp_path / "further", train_set=train_set, **options)
+        assert best_and_checkpoint(tmp_path / "further")[1]["untrained_landmarks"] == expected
 
 
 def test_validation_images_of_an_earlier_training_are_counted(tmp_path, capsys):
-    run(tmp_path / "first", epochs=1, train_set=some_images(3, seed=2))
+    train_tiny(tmp_path / "first", epochs=1, train_set=some_images(3, seed=2))
     line = "Initial weights were trained on images of the same names as 3 of 4 validation images\n"
     capsys.readouterr()
-    run(tmp_path / "other", epochs=1)
+    train_tiny(tmp_path / "other", epochs=1)
     assert line not in capsys.readouterr().out
-    run(tmp_path, epochs=1, initial_weights=str(tmp_path / "first" / "model_checkpoint.pth"))
+    train_tiny(tmp_path, epochs=1, initial_weights=str(tmp_path / "first" / "model_checkpoint.pth"))
     assert line in capsys.readouterr().out
 
 
 def test_more_epochs_where_the_schedule_does_not_depend_on_their_number(tmp_path):
-    run(tmp_path / "through", epochs=4)
-    run(tmp_path / "prolonged", epochs=2)
-    run(tmp_path / "prolonged", epochs=4, resume=True)
-    assert_same(load(tmp_path / "prolonged"), load(tmp_path / "through"))
+    train_tiny(tmp_path / "through", epochs=4)
+    train_tiny(tmp_path / "prolonged", epochs=2)
+    train_tiny(tmp_path / "prolonged", epochs=4, resume=True)
+    assert_same(
+        best_and_checkpoint(tmp_path / "prolonged"), best_and_checkpoint(tmp_path / "through")
+    )
 
-    run(tmp_path / "cosine", schedule="cosine", epochs=2)
+    train_tiny(tmp_path / "cosine", schedule="cosine", epochs=2)
     with pytest.raises(UserError, match="epochs was 2 and is now 4"):
-        run(tmp_path / "cosine", schedule="cosine", epochs=4, resume=True)
+        train_tiny(tmp_path / "cosine", schedule="cosine", epochs=4, resume=True)
 
 
 def test_a_run_may_move_to_another_folder_or_device(tmp_path, monkeypatch):
     """There it may compute in FP16, and it needs no weights but the checkpoint's."""
-    run(tmp_path / "here", epochs=1, precision="auto", encoder_weights="imagenet")
+    train_tiny(tmp_path / "here", epochs=1, precision="auto", encoder_weights="imagenet")
     (tmp_path / "here").rename(tmp_path / "there")
     monkeypatch.setattr("common.devices.autocast_dtype", lambda *_: torch.float16)
     options = {"device": "cuda", "precision": "auto", "encoder_weights": "none"}
-    run(tmp_path / "there", epochs=2, resume=True, checkpoint_seconds=0, **options)
-    assert load(tmp_path / "there")[1]["epoch"] == 2
+    train_tiny(tmp_path / "there", epochs=2, resume=True, checkpoint_seconds=0, **options)
+    assert best_and_checkpoint(tmp_path / "there")[1]["epoch"] == 2
 
 
 def test_rank_0_decides_whether_a_run_resumes(tmp_path, monkeypatch):
@@ -341,7 +345,7 @@ def test_rank_0_decides_whether_a_run_resumes(tmp_path, monkeypatch):
 
 
 def test_other_settings_and_other_data_are_refused_by_name(tmp_path):
-    run(tmp_path, epochs=1)
+    train_tiny(tmp_path, epochs=1)
     before = files_in(tmp_path)
     one_pixel, one_landmark = some_images(10, seed=1), some_images(4, seed=2)
     one_pixel.images[9, 0, 0, 0] ^= 1
@@ -354,7 +358,7 @@ def test_other_settings_and_other_data_are_refused_by_name(tmp_path):
         ({"batch_size": 5, "seed": 1}, "batch_size was 3 and is now 5, seed was 42 and is now 1"),
     ):
         with pytest.raises(UserError) as caught:
-            run(tmp_path, epochs=1, resume=True, **options)
+            train_tiny(tmp_path, epochs=1, resume=True, **options)
         assert f": the checkpoint of another run: {difference}. Resume" in str(caught.value)
     assert files_in(tmp_path) == before
 
@@ -377,26 +381,26 @@ def not_finite(state_dict):
     ],
 )
 def test_a_checkpoint_of_other_make_is_refused(tmp_path, change, message):
-    run(tmp_path, epochs=1)
+    train_tiny(tmp_path, epochs=1)
     path = tmp_path / "model_checkpoint.pth"
     torch.save(change(torch.load(path, weights_only=True)), path)
     before = files_in(tmp_path)
     with pytest.raises(UserError, match=rf"model_checkpoint\.pth: .*{message}"):
-        run(tmp_path, epochs=2, resume=True)
+        train_tiny(tmp_path, epochs=2, resume=True)
     assert files_in(tmp_path) == before
 
 
 def test_a_fault_of_this_package_is_not_blamed_on_the_checkpoint(tmp_path, monkeypatch):
-    run(tmp_path, epochs=1)
+    train_tiny(tmp_path, epochs=1)
     for name in ("_differences", "_inherit", "_holds"):
         with monkeypatch.context() as patch:
             patch.setattr(checkpoint, name, lambda *_: 1 + "1")
             with pytest.raises(TypeError, match="unsupported operand"):
-                run(tmp_path, epochs=1, resume=True)
+                train_tiny(tmp_path, epochs=1, resume=True)
 
 
 def test_files_that_cannot_be_moved_aside_are_named(tmp_path, monkeypatch):
-    run(tmp_path, epochs=1)
+    train_tiny(tmp_path, epochs=1)
     before = files_in(tmp_path)
 
     def forbidden(*_):
@@ -404,14 +408,14 @@ def test_files_that_cannot_be_moved_aside_are_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.rename", forbidden)
     with pytest.raises(UserError, match="cannot be moved aside: Operation not permitted"):
-        run(tmp_path, epochs=1)
+        train_tiny(tmp_path, epochs=1)
     assert files_in(tmp_path) == before
 
 
 def test_fresh_starts_number_what_is_there_and_lose_nothing(tmp_path, capsys):
     kept = []
     for epochs in (1, 2, 3):
-        run(tmp_path, epochs=epochs)
+        train_tiny(tmp_path, epochs=epochs)
         kept.append([(tmp_path / name).read_bytes() for name in FILES])
     printed = capsys.readouterr().out
     assert "model.pth is now model_previous.pth" in printed
@@ -420,28 +424,30 @@ def test_fresh_starts_number_what_is_there_and_lose_nothing(tmp_path, capsys):
         names = (f"model{mark}.pth", f"model{mark}_checkpoint.pth")
         assert [(tmp_path / name).read_bytes() for name in names] == contents
     # They still belong together.
-    run(tmp_path, epochs=3, resume=True, model_save_path=str(tmp_path / "model_previous.pth"))
+    train_tiny(
+        tmp_path, epochs=3, resume=True, model_save_path=str(tmp_path / "model_previous.pth")
+    )
     assert "model_previous_checkpoint.pth: resuming from epoch 1\n" in capsys.readouterr().out
-    assert_same(load(tmp_path, "model_previous"), load(tmp_path))
+    assert_same(best_and_checkpoint(tmp_path, "model_previous"), best_and_checkpoint(tmp_path))
 
 
 def test_the_two_files_of_a_run_get_one_number(tmp_path):
     (tmp_path / "model_previous.pth").write_bytes(b"of the user")
-    run(tmp_path, epochs=1)
-    run(tmp_path, epochs=1)
+    train_tiny(tmp_path, epochs=1)
+    train_tiny(tmp_path, epochs=1)
     assert (tmp_path / "model_previous.pth").read_bytes() == b"of the user"
     assert (tmp_path / "model_previous2.pth").exists()
     assert (tmp_path / "model_previous2_checkpoint.pth").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_saved(tmp_path):
-    run(tmp_path / "good", epochs=1)
+    train_tiny(tmp_path / "good", epochs=1)
     # calls 1 to 6 are epoch 1; 9 is the third batch of epoch 2
     with pytest.raises(UserError, match="Epoch 2/6: the training loss is not finite"):
-        run(tmp_path / "bad", Loss(at_call=9, outcome=math.nan), checkpoint_seconds=0)
-    assert_same(load(tmp_path / "bad"), load(tmp_path / "good"))
+        train_tiny(tmp_path / "bad", Loss(at_call=9, outcome=math.nan), checkpoint_seconds=0)
+    assert_same(best_and_checkpoint(tmp_path / "bad"), best_and_checkpoint(tmp_path / "good"))
     with pytest.raises(UserError, match="Epoch 1/6: the validation loss is not finite"):
-        run(tmp_path, Loss(at_call=5, outcome=math.inf))
+        train_tiny(tmp_path, Loss(at_call=5, outcome=math.inf))
     assert not (tmp_path / "model_checkpoint.pth").exists()
 
 
@@ -452,27 +458,27 @@ def test_files_are_written_when_the_time_has_come(tmp_path, monkeypatch):
     for seconds, expected in ((0, [1, 2, 3, 4, 5, 6]), (10, [2, 4, 6]), (3600, [6])):
         loss = Loss()
         monkeypatch.setattr(training.time, "monotonic", lambda loss=loss: loss.calls)
-        run(tmp_path, loss, checkpoint_seconds=seconds)
+        train_tiny(tmp_path, loss, checkpoint_seconds=seconds)
         assert [Path(path).name for _, path in written] == list(FILES) * len(expected)
         assert [content["epoch"] for content, _ in written[1::2]] == expected
         written.clear()
 
 
 def test_out_of_memory_on_resuming_is_not_the_checkpoint_s_fault(tmp_path, monkeypatch):
-    run(tmp_path)
+    train_tiny(tmp_path)
 
     def load_state_dict(*_):
         raise torch.cuda.OutOfMemoryError
 
     monkeypatch.setattr(torch.optim.AdamW, "load_state_dict", load_state_dict)
     with pytest.raises(torch.cuda.OutOfMemoryError):
-        run(tmp_path, resume=True)
+        train_tiny(tmp_path, resume=True)
 
 
 def test_the_schedule_and_the_gap_go_by_the_validation_loss(tmp_path, capsys):
     # In the last epoch's validation, which is thus not the best.
-    run(tmp_path, Loss(at_call=35, outcome=100.0))
-    _, state = load(tmp_path)
+    train_tiny(tmp_path, Loss(at_call=35, outcome=100.0))
+    _, state = best_and_checkpoint(tmp_path)
     train_losses, val_losses = state["train_losses"], state["val_losses"]
     assert state["scheduler_state_dict"]["best"] == state["best_val_loss"] == min(val_losses)
     best = val_losses.index(min(val_losses))
