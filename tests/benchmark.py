@@ -242,7 +242,7 @@ def benchmark_tester(
         rounds,
         lambda: load_images(some, str(folder)),
         forward,
-        lambda: predict([model], load_images(some, str(folder)).to(device), BATCH),
+        lambda: predict([model], load_images(some, str(folder)).to(device), some, BATCH),
     )
     cost_row(f"H3 tester, {device.type}, per image", count, ours, reading + bare, at_most=1.2)
 
