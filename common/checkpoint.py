@@ -21,10 +21,14 @@ HISTORY = ("train_losses", "val_losses", "val_within_10_px", "learning_rates")
 # What may differ when a run is resumed, besides paths: another device only rounds differently, and
 # the weights to start from do not matter, since the checkpoint has its own.
 MAY_CHANGE = ("device", "resume", "checkpoint_seconds", "encoder_weights", "initial_weights")
-# `args`, `dataset_fingerprint`, `untrained_landmarks`, `train_images` and, of these,
-# `initial_train_images`: those that only the initial weights were trained on.
+# What a checkpoint says of its run: `args`, the arguments of the command; `parameters`, their
+# number; `dataset_fingerprint`, of images and landmarks; `train_images`, the names of all images
+# that it was trained on; `initial_train_images`, the names of those that only its initial weights
+# were trained on; `untrained_landmarks`, the names of those that no training image has.
 Run = dict[str, Any]
-History = dict[str, Any]  # by name in HISTORY a list of each epoch's; `best_model_state_dict`
+# What a run has come to: for each name in HISTORY and for `epoch_seconds` a list with a value for
+# each epoch; `best_model_state_dict`, the weights of the epoch with the lowest validation loss.
+History = dict[str, Any]
 
 
 def checkpoint_path(model_path: str) -> str:
@@ -141,8 +145,8 @@ def _differences(scheduler: LRScheduler, run: Run, checkpoint: dict[str, Any]) -
     """Say in what a run differs from that of a checkpoint, though it must not."""
     before, now = _settings(checkpoint["args"]), _settings(run["args"])
     if isinstance(scheduler, ReduceLROnPlateau):
-        # It does not know how many epochs there will be, so a run may get more of them.
-        before["epochs"] = now["epochs"]
+        # It does not know how many epochs there will be, so that may change.
+        del now["epochs"]
     differences = [
         f"{name} was {before.get(name)} and is now {value}"
         for name, value in now.items()

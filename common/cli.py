@@ -2,7 +2,8 @@
 
 The end of an argument's name decides what it is, here and in every script:
     ..._save_path   an output: files.check_outputs refuses one that could not be written
-    ..._path        any other path: an input, which no output may replace
+    ..._path        any other path: an input, which no output may replace (as whatever else names a
+                    file that exists)
     ..._weights     what a run begins with: an input too; a resumed run keeps what its checkpoint
                     says of it
 A run that is resumed may have other paths. All else is a setting, which must be that of its

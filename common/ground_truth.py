@@ -312,7 +312,7 @@ def _find_name_problems(rows: Iterable[tuple[int, str]]) -> list[Problem]:
     problems = []
     seen = set()
     for row, name in rows:
-        path = os.path.normpath(name)
+        path = plain_name(name)
         if not name:
             problems.append((row, "no image name"))
         elif re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", name):

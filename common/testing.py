@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -17,7 +16,7 @@ from common import UserError, evaluation, ground_truth, plots, summary
 from common.biometry import is_plausible, reorder
 from common.devices import make_repeatable, select_device
 from common.files import check_outputs, write_table
-from common.ground_truth import NAME_COLUMN
+from common.ground_truth import NAME_COLUMN, plain_name
 from common.images import LandmarkImages, load_images, read_second_reader
 from common.models import count_parameters
 from common.weights import load_weights
@@ -29,7 +28,7 @@ def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     check_outputs(args)
     device = select_device(args.device)
     make_repeatable(0)  # nothing here is random; but the GPU is to repeat itself
-    table = read_tested_rows(args)
+    table, args.split = read_tested_rows(args)
     models, sha256 = load_models(network_class, args, table[NAME_COLUMN])
     data = load_images(table, args.image_folder_path)
     second = None
@@ -67,22 +66,23 @@ def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
         print("\n\n".join(filter(None, [*texts, "\n".join(written)])))
 
 
-def read_tested_rows(args: Namespace) -> pd.DataFrame:
-    """Read the ground truth and return the rows of the split that is to be tested, or all images
-    of the folder where there is no ground truth. Where nothing is annotated, args.split becomes
-    "all". Raises UserError for a file, row or folder that cannot be used."""
+def read_tested_rows(args: Namespace) -> tuple[pd.DataFrame, str]:
+    """Read the ground truth. Returns the rows of the split that is to be tested, and its name: all
+    rows where nothing is annotated, and all images of the folder where there is no ground truth.
+    Raises UserError for a file, row or folder that cannot be used."""
     if args.csv_path is None:
         table = ground_truth.list_images(args.image_folder_path)
     else:
         table = ground_truth.read_ground_truth(args.csv_path)
+    split = args.split
     if not ground_truth.has_landmarks(table).any():
         print("No landmark is annotated, so there is no split: all images are predicted")
-        args.split = "all"
+        split = "all"
     splits = {"all": table}
-    if args.split != "all":
+    if split != "all":
         splits = ground_truth.split_ground_truth(table, args.split_by, args.csv_path)
     print(f"{summary.describe_splits(splits)}\n{summary.describe_annotations(splits)}".rstrip())
-    return splits[args.split]
+    return splits[split], split
 
 
 def load_models(
@@ -142,8 +142,8 @@ def refuse_checkpoint(
 
 def _describe_seen(names: pd.Series, trained_on: list[str]) -> str:
     """Say how many of these names are among those that were trained on; "" where none is."""
-    paths = {os.path.normpath(str(name)) for name in trained_on}
-    seen = names[names.map(os.path.normpath).isin(paths)]
+    trained_names = {plain_name(str(name)) for name in trained_on}
+    seen = names[names.map(plain_name).isin(trained_names)]
     if seen.empty:
         return ""
     return f"{len(seen)} of the {len(names)} images of this split, {seen.iloc[0]} for one"

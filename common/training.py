@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import time
 from argparse import Namespace
 from collections.abc import Iterator
@@ -297,8 +296,8 @@ def _warn(run: dict[str, Any], val_names: list[str]) -> None:
     """Print which landmarks are not learned, and how many validation images may not be new."""
     for landmark in run["untrained_landmarks"]:
         print(f"{landmark} is annotated in no training image: what is found for it means nothing")
-    trained_on = {os.path.normpath(name) for name in run["train_images"]}
-    seen = trained_on.intersection(map(os.path.normpath, val_names))
+    trained_on = {ground_truth.plain_name(name) for name in run["train_images"]}
+    seen = trained_on.intersection(map(ground_truth.plain_name, val_names))
     if seen:
         print(
             "Initial weights were trained on images of the same names as "
@@ -312,7 +311,7 @@ def _check_finite(train_loss: float, val_loss: float, epoch: str) -> None:
         if not math.isfinite(loss):
             raise UserError(
                 f"{epoch}: the {name} loss is not finite. Epochs since the last save are lost; "
-                "what was saved is good. Try a lower --lr"
+                "what was saved is good. Start afresh with a lower --lr"
             )
 
 

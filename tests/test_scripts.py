@@ -925,3 +925,20 @@ def test_a_reader_that_leaves_ends_the_tester_quietly(in_an_odd_environment):
     assert errors == []
     assert status == 1
     assert len(files_in(folder)) == 1  # its settings
+
+
+def test_a_training_image_is_known_however_its_name_is_spelt(
+    samples, weights, tmp_path, monkeypatch, capsys, small_images
+):
+    """A Mac writes "ä" as two characters; the weights were trained on an image of this name."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(samples / "images", "images")
+    Path("images/001_HC.png").rename("images/\u00e4.png")  # the image of the test
+    table = pd.read_csv(samples / "ground_truth.csv")
+    table.replace("001_HC.png", "\u00e4.png").to_csv("mine.csv", index=False)
+    state_dict = torch.load(weights[ResNetUNet], weights_only=True)
+    torch.save({"model_state_dict": state_dict, "train_images": ["a\u0308.png"]}, "trained.pth")
+    arguments = ["--csv_path", "mine.csv", "--image_folder_path", "images"]
+    with pytest.raises(SystemExit):
+        run_tester(3, *arguments, "--model_path", "trained.pth")
+    assert "trained.pth: was trained on 1 of the 1 images" in capsys.readouterr().err
