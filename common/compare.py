@@ -42,7 +42,9 @@ def describe_tests(tables: dict[str, pd.DataFrame], paths: list[str]) -> str:
     lines += [f"  {a}  {name:<{width}}  {path}" for a, name, path in zip(LETTERS, tables, paths)]
     letters = dict(zip(tables, LETTERS))
     for what, names in comparison.find_lacking(tables).items():
-        if names:
+        if len(names) == len(tables):
+            lines.append(f"Not used, as no table has it: {what}")
+        elif names:
             lacking = ", ".join(letters[name] for name in names)
             lines.append(f"Not used, as not all tables have it: {what} (not in {lacking})")
     return "\n".join(lines)

@@ -140,7 +140,8 @@ def _shares_by_epoch(axis: Axes, histories: dict[str, dict], styles: dict[str, d
         within = 100 * np.array(history["val_within_10_px"])
         epochs = np.arange(1, len(within) + 1)
         axis.plot(epochs, within, label=shorten(name), **styles[name])
-    axis.set(title="Validation landmarks within 10 px", ylabel="%", ylim=(0, 100), xlabel="epoch")
+    axis.set(title="Validation landmarks within 10 px", ylabel="%", xlabel="epoch")
+    axis.set_ylim(-3, 103)  # lines at 0 and 100 % are not hidden by the frame
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.grid(alpha=0.3)
 
