@@ -143,6 +143,19 @@ def test_ten_images_have_an_interval_and_nine_have_none(capsys):
     assert "Fewer than 10 images have no 95 % intervals." in printed
 
 
+def test_what_the_intervals_cover_is_said_where_all_images_have_them_but_not_every_group(capsys):
+    """Of the twelve images the second reader has nine."""
+    table = full_table()
+    table.loc[9:, [f"{name}_pred_second_px256" for name in LANDMARKS]] = np.nan
+    written = run([table, table])
+    label = f"Mean of a less that of this test{FROM}"
+    assert ("All images", label) in written.index
+    assert ("By the second reader", label) not in written.index
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "The 95 % intervals (10,000 draws of whole images" in printed
+    assert "Fewer than 10 images" not in printed
+
+
 def test_an_image_without_annotation_changes_no_interval():
     expected = mean_interval(SOME_ERRORS, NAMES)
     errors = np.insert(SOME_ERRORS, 4, np.nan, axis=0)
