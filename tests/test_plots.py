@@ -263,3 +263,20 @@ def test_the_frame_cuts_off_no_line_and_no_star(epochs, figures, tmp_path):
                 assert y.min() - radius > frame.y0
                 assert y.max() + radius < frame.y1
         assert figures[-1].axes[1].lines[0].get_ydata().max() <= 100
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("curves", b"\x89PNG"),
+        ("v1.2/curves", b"\x89PNG"),
+        ("curves.JPG", b"\xff\xd8\xff"),
+        ("curves.pdf", b"%PDF"),
+    ],
+)
+def test_a_picture_has_the_format_that_its_ending_names_and_without_one_is_a_png(
+    name, start, tmp_path
+):
+    (tmp_path / "v1.2").mkdir()
+    plots.save(plots.new_figure(1, 1), str(tmp_path / name))
+    assert (tmp_path / name).read_bytes().startswith(start)
