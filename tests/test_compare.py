@@ -393,6 +393,30 @@ def test_the_picture_shows_the_shares_the_differences_and_the_trainings(monkeypa
     assert "Picture: out/picture.png" in capsys.readouterr().out
 
 
+@pytest.fixture
+def picture(monkeypatch):
+    """The figures that are saved, in order."""
+    saved = []
+    monkeypatch.setattr("common.comparison_plots.save", lambda figure, path: saved.append(figure))
+    return saved
+
+
+def test_the_box_plots_show_the_errors_of_each_landmark_side_by_side_from_half_a_px_on(picture):
+    """Of landmark i, the errors are 0, 10 i and 20 i px; of the second test 1 px more."""
+    errors = np.array([[0.0], [1], [2]]) * [10, 20, 30, 40]
+    tables = [table_with(errors), table_with(errors + 1)]
+    run(tables, "--plot_save_path", "out/picture.png")
+    axis = picture[0].axes[1]
+    boxes = [path.get_path().vertices[:5] for path in axis.patches]
+    quartiles = np.array([[box[:, 1].min(), box[:, 1].max()] for box in boxes])
+    median = np.array([10, 20, 30, 40])
+    lower = np.concatenate([(median + 0.5) / 2, median / 2 + 1])  # 0 is drawn as 0.5
+    upper = np.concatenate([1.5 * median, 1.5 * median + 1])
+    assert quartiles == pytest.approx(np.transpose([lower, upper]))
+    middles = np.array([box[:, 0].min() + box[:, 0].max() for box in boxes]) / 2
+    assert middles == pytest.approx([*(np.arange(4) - 0.2), *(np.arange(4) + 0.2)])
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("images", [1, 12])
 def test_a_picture_is_a_pdf_where_its_name_ends_so(images, folder):
