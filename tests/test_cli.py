@@ -57,6 +57,13 @@ def test_help_names_the_defaults_that_there_are(capsys):
         assert "SUPPRESS" not in printed
 
 
+@pytest.mark.parametrize("precision", ["auto", "fp32", "fp16", "bf16"])
+def test_each_precision_that_the_readme_names_can_be_asked_for(precision):
+    parser = cli.trainer_parser("", hypothesis=1, **RECIPE)
+    paths = ["--csv_path", "a.csv", "--image_folder_path", "images"]
+    assert parser.parse_args([*paths, "--precision", precision]).precision == precision
+
+
 def test_a_misspelt_default_of_a_recipe_is_no_default():
     with pytest.raises(TypeError, match="epoch"):
         cli.trainer_parser("", hypothesis=1, epoch=16, **RECIPE)

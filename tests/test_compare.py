@@ -143,6 +143,19 @@ def test_ten_images_have_an_interval_and_nine_have_none(capsys):
     assert "Fewer than 10 images have no 95 % intervals." in printed
 
 
+def test_what_the_intervals_cover_is_said_where_all_images_have_them_but_not_every_group(capsys):
+    """Of the twelve images the second reader has nine."""
+    table = full_table()
+    table.loc[9:, [f"{name}_pred_second_px256" for name in LANDMARKS]] = np.nan
+    written = run([table, table])
+    label = f"Mean of a less that of this test{FROM}"
+    assert ("All images", label) in written.index
+    assert ("By the second reader", label) not in written.index
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "The 95 % intervals (10,000 draws of whole images" in printed
+    assert "Fewer than 10 images" not in printed
+
+
 def test_an_image_without_annotation_changes_no_interval():
     expected = mean_interval(SOME_ERRORS, NAMES)
     errors = np.insert(SOME_ERRORS, 4, np.nan, axis=0)
@@ -378,6 +391,30 @@ def test_the_picture_shows_the_shares_the_differences_and_the_trainings(monkeypa
     assert [len(axis.lines) for axis in (losses, by_epoch)] == [4, 2]
     assert by_epoch.lines[0].get_ydata() == pytest.approx([10, 20, 30])
     assert "Picture: out/picture.png" in capsys.readouterr().out
+
+
+@pytest.fixture
+def picture(monkeypatch):
+    """The figures that are saved, in order."""
+    saved = []
+    monkeypatch.setattr("common.comparison_plots.save", lambda figure, path: saved.append(figure))
+    return saved
+
+
+def test_the_box_plots_show_the_errors_of_each_landmark_side_by_side_from_half_a_px_on(picture):
+    """Of landmark i, the errors are 0, 10 i and 20 i px; of the second test 1 px more."""
+    errors = np.array([[0.0], [1], [2]]) * [10, 20, 30, 40]
+    tables = [table_with(errors), table_with(errors + 1)]
+    run(tables, "--plot_save_path", "out/picture.png")
+    axis = picture[0].axes[1]
+    boxes = [path.get_path().vertices[:5] for path in axis.patches]
+    quartiles = np.array([[box[:, 1].min(), box[:, 1].max()] for box in boxes])
+    median = np.array([10, 20, 30, 40])
+    lower = np.concatenate([(median + 0.5) / 2, median / 2 + 1])  # 0 is drawn as 0.5
+    upper = np.concatenate([1.5 * median, 1.5 * median + 1])
+    assert quartiles == pytest.approx(np.transpose([lower, upper]))
+    middles = np.array([box[:, 0].min() + box[:, 0].max() for box in boxes]) / 2
+    assert middles == pytest.approx([*(np.arange(4) - 0.2), *(np.arange(4) + 0.2)])
 
 
 @pytest.mark.filterwarnings("error")

@@ -306,3 +306,12 @@ def test_all_problems_are_told_at_once(tmp_path):
     assert "23 problems" in lines[0]
     assert len(lines) == 1 + 20 + 1
     assert "and 3 more" in lines[-1]
+
+
+@pytest.mark.parametrize("end", ["OFD", "BPD"])
+def test_a_diameter_of_one_point_is_named_in_a_row_among_good_ones(tmp_path, end):
+    one_point = {"OFD": "b.png,1,2,1,2,5,6,7,8", "BPD": "b.png,1,2,3,4,5,6,5,6"}[end]
+    path = write_csv(tmp_path, f"{HEADER}\n{ROW}\n{one_point}\nc{ROW}\n")
+    message = f"{path}: row 2: b.png: {end}-1 is where the other end of the diameter is"
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
+        read_ground_truth(path)

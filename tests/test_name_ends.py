@@ -80,6 +80,18 @@ def test_the_command_writes_the_whole_file_with_other_names(folder, capsys):
     assert pd.read_csv("named.csv", dtype=str)["Device"].fillna("").tolist() == ["", "=1", "007"]
 
 
+def test_the_command_counts_an_image_once_whether_two_of_its_names_change_or_all(folder, capsys):
+    good = [UPPER, LOWER, LEFT, RIGHT]
+    others = [[LOWER, UPPER, LEFT, RIGHT], [UPPER, LOWER, RIGHT, LEFT], [RIGHT, LEFT, LOWER, UPPER]]
+    table_of(good, good, *others).to_csv("Head.csv", index=False)
+    main(["--csv_path", "Head.csv", "--csv_save_path", "named.csv"])
+    printed = capsys.readouterr().out
+    assert "3 of 5 images have ends under other names now\n" in printed
+    assert "lack a landmark" not in printed
+    named = landmark_values(read_ground_truth("named.csv"), "x", "y")
+    assert named.tolist() == [good] * 5
+
+
 def test_empty_lines_do_not_shift_the_other_columns(folder):
     header = "Device,image-name,OFD 1 x,ofd_1_y,ofd_2_x,ofd_2_y,bpd_1_x,bpd_1_y,bpd_2_x,bpd_2_y\n"
     rows = [

@@ -308,3 +308,20 @@ def test_pictures_stand_upright_and_whole(data, found, figures, tmp_path):
     for axis in figures[0].axes:
         assert axis.get_xlim() == (-0.5, 255.5)
         assert axis.get_ylim() == (255.5, -0.5)  # row 0 is the upper one
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("curves", b"\x89PNG"),
+        ("v1.2/curves", b"\x89PNG"),
+        ("curves.JPG", b"\xff\xd8\xff"),
+        ("curves.pdf", b"%PDF"),
+    ],
+)
+def test_a_picture_has_the_format_that_its_ending_names_and_without_one_is_a_png(
+    name, start, tmp_path
+):
+    (tmp_path / "v1.2").mkdir()
+    plots.save(plots.new_figure(1, 1), str(tmp_path / name))
+    assert (tmp_path / name).read_bytes().startswith(start)
