@@ -48,7 +48,7 @@ def test_adaptive_wing_has_no_jump_and_no_kink_at_theta(target):
     assert below == pytest.approx(above, rel=1e-6)
 
 
-def test_adaptive_wing_and_its_gradient_are_finite_everywhere():
+def test_the_gradient_of_adaptive_wing_is_finite_everywhere():
     differences = [0.0, 1e-30, 1e-8, THETA, 1.0, 65504.0, 1e20, 1e38]
     for target in (0.0, 0.01, 0.5, 1.0):
         for sign in (1, -1):
@@ -65,7 +65,7 @@ def test_adaptive_wing_of_half_precision_is_computed_in_float32():
     # In FP16, 1e-4 ** 2.1 would be 0, and 300 ** 2.1 infinite.
     for difference in (1e-4, 300.0):
         pred = torch.tensor([difference], dtype=torch.float16)
-        loss = ADAPTIVE_WING(pred, torch.zeros(1))
+        loss = ADAPTIVE_WING(pred, torch.zeros(1, dtype=torch.float16))
         assert loss.dtype == torch.float32
         assert loss.item() == pytest.approx(adaptive_wing(pred.item(), 0.0), rel=1e-5)
 
@@ -102,7 +102,7 @@ def test_the_heatmap_loss_is_0_for_the_gaussians_and_its_gradient_leads_there():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_heatmap_loss_of_empty_heatmaps_is_the_integral_of_the_squared_gaussian(dtype):
+def test_the_heatmap_loss_of_empty_heatmaps_is_the_mean_of_the_squared_gaussian(dtype):
     """Squared, a Gaussian has the integral πσ², less 1e-4 of it for the cut-off at 0.01.
 
     Under autocast a network gives heatmaps in bf16, whose three digits are not the target's.

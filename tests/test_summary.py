@@ -27,7 +27,7 @@ def words(text):
     return " ".join(text.split())
 
 
-def test_splits_and_annotations_are_described_in_a_sentence_each():
+def test_plausible_annotations_and_subjects_shared_with_training_are_counted():
     names = ["001_HC.png", "002_HC.png", "001_2HC.png", "003_HC.png", "002_3HC.png", "004_HC.png"]
     rows = [ellipse(), ellipse(80, 100), ellipse(angle=20), ellipse(), ellipse(short=20)]
     rows.append(ellipse(80, 80, turn=0))  # neither is shorter
@@ -117,7 +117,7 @@ def test_a_diameter_that_is_not_annotated_has_no_line(predictions):
     assert describe_biometry(predictions) == "Biometry: no diameter is annotated"
 
 
-def test_the_review_names_each_rule_with_the_images_and_landmarks_that_it_finds(predictions):
+def test_the_review_counts_the_images_and_wrong_landmarks_of_each_rule(predictions):
     """The first image is a plausible head with two landmarks 45 px off."""
     lines = describe_review(predictions, "val", review_confidence=0.7).splitlines()
     assert [" ".join(line.split()) for line in lines] == [
@@ -132,7 +132,7 @@ def test_the_review_names_each_rule_with_the_images_and_landmarks_that_it_finds(
     ]
 
 
-def test_a_limit_of_the_confidence_is_proposed_for_validation_images_only(predictions):
+def test_no_limit_of_the_confidence_is_proposed_for_test_images(predictions):
     assert "Lowest" not in describe_review(predictions, "test", review_confidence=0.7)
 
 
@@ -147,7 +147,7 @@ def test_no_image_is_named_where_none_is_flagged(predictions):
     assert "first" not in text
 
 
-def test_the_images_to_review_come_in_the_order_of_need(predictions):
+def test_images_to_review_are_listed_least_confident_first_and_at_most_twenty(predictions):
     """29 of 30 are flagged; those that are equally unsure stay in the order of the file."""
     many = repeated(predictions, *[0] * 30)
     many.names = np.array([f"{i}.png" for i in range(30)])
@@ -163,12 +163,12 @@ def test_the_images_to_review_come_in_the_order_of_need(predictions):
     assert "…" not in twenty
 
 
-def test_report_has_all_images_then_those_not_flagged_then_the_plausible(predictions):
+def test_a_summary_has_all_images_then_those_not_flagged_then_the_plausible(predictions):
     predictions.confidences[:] = 1
     predictions.confidences[0] = 0  # flagged, and plausible
     predictions.spreads[:] = np.nan
     predictions.annotated[0] = predictions.annotated[0] - [0, 1]
-    predictions.predicted[1] = predictions.annotated[1] = ellipse(70, 100, angle=89)
+    predictions.predicted[1] = ellipse(70, 100, angle=89)
     predictions.annotated[1] = ellipse(70, 100, angle=60)
     text = describe_test(predictions, "test", review_confidence=0.5)
     first, second = text.split("The 1 of 2 images not flagged for review\n")
@@ -195,8 +195,14 @@ def test_the_interval_of_the_mean_stands_beside_it_in_the_first_block_only(predi
     assert not any("interval" in line for line in lines[1:])
 
 
-def test_fewer_than_ten_images_have_no_interval(predictions):
-    assert "interval" not in describe_test(repeated(predictions, *[0] * 9), "test", 0.7)
+@pytest.mark.parametrize(("count", "has_interval"), [(9, False), (10, True)])
+def test_the_mean_of_ten_images_has_an_interval_and_that_of_nine_has_none(
+    count, has_interval, predictions
+):
+    some = repeated(predictions, *[0] * count)
+    some.names = np.array([f"{i}.png" for i in range(count)])
+    some.errors[:] = np.arange(count)[:, None]
+    assert ("interval of the mean" in describe_test(some, "test", 0.7)) is has_interval
 
 
 def test_a_group_with_all_images_or_none_is_not_repeated(predictions):
@@ -253,7 +259,7 @@ def test_distances_of_which_nine_in_ten_are_above_50_px_are_questioned(far, aske
 
 
 @pytest.mark.parametrize(("matched", "said"), [(49.99, True), (50.0, False), (np.nan, False)])
-def test_names_are_questioned_where_matched_ends_halve_the_mean_error(matched, said):
+def test_names_are_questioned_where_matched_ends_more_than_halve_the_mean_error(matched, said):
     text = describe_names(100.0, matched)
     assert bool(text) is said
     if said:
@@ -261,7 +267,7 @@ def test_names_are_questioned_where_matched_ends_halve_the_mean_error(matched, s
         assert "DATA, YOUR OWN IMAGES, PYTHON" in text
 
 
-def test_the_table_has_a_row_an_image_and_a_column_a_number(predictions):
+def test_the_table_has_these_columns_and_one_row_for_each_image(predictions):
     table = prediction_table(predictions, "val", "abc", review_confidence=0.7)
     per_landmark = ["x", "y", "pred_x", "pred_y", "error_px256", "error_px", "confidence"]
     per_landmark += ["spread_px256", "error_mm"]

@@ -189,7 +189,7 @@ def test_a_second_readers_ends_are_named_in_the_table_as_the_annotation_names_th
     assert landmark_values(table, "second_error_px256") == pytest.approx(4, abs=1e-4)
 
 
-def test_the_distances_to_a_second_reader_are_those_of_the_order_that_fits_best(table, printed):
+def test_the_distances_between_readers_are_those_of_the_order_that_fits_best(table, printed):
     assert landmark_values(table, "pred_second_px256")[..., 0] == pytest.approx(TO_SECOND, abs=1e-4)
     mean, median = TO_SECOND.mean(), np.median(TO_SECOND)
     assert f"predicted to second reader 20 {mean:.2f} {median:.2f} 75.0% 5.0%" in printed
@@ -198,7 +198,7 @@ def test_the_distances_to_a_second_reader_are_those_of_the_order_that_fits_best(
     assert line in printed
 
 
-def test_the_review_flag_is_judged_by_the_second_reader_too(printed):
+def test_landmarks_far_from_the_second_reader_are_counted_in_the_flagged_images(printed):
     # Of more than 20 px, there is one landmark, in the image that is no head.
     mean = TO_SECOND[:3].mean()
     assert (
