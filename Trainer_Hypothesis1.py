@@ -3,14 +3,17 @@
 import torch
 from torch import nn
 
-from common import cli, devices, training
+from common.basics.arguments import trainer_parser
+from common.basics.errors import reports_errors
 from common.losses import HeatmapLoss
 from common.models import UNet
+from common.runs.devices import make_repeatable
+from common.runs.fit import fit, load_data, set_up
 
 
-@cli.reports_errors(resumable=True)
+@reports_errors(resumable=True)
 def main(argv=None):
-    parser = cli.trainer_parser(
+    parser = trainer_parser(
         __doc__,
         hypothesis=1,
         model_save_path="hypothesis_1_full_saved_model.pth",
@@ -20,9 +23,9 @@ def main(argv=None):
         precision="fp32",
     )
     args = parser.parse_args(argv)
-    device = training.set_up(args)
-    devices.make_repeatable(args.seed)  # before the network, whose first weights are drawn
-    train_set, val_set = training.load_data(args, device)
+    device = set_up(args)
+    make_repeatable(args.seed)  # before the network, whose first weights are drawn
+    train_set, val_set = load_data(args, device)
 
     model = UNet()
     loss = HeatmapLoss(nn.MSELoss(), sigma=10)
@@ -30,7 +33,7 @@ def main(argv=None):
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, mode="min", patience=5, factor=0.5
     )
-    training.fit(model, loss, optimizer, scheduler, train_set, val_set, args)
+    fit(model, loss, optimizer, scheduler, train_set, val_set, args)
 
 
 if __name__ == "__main__":

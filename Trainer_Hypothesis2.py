@@ -1,19 +1,21 @@
 """Train Hypothesis 2: the U-Net of Hypothesis 1 on images that are augmented afresh each epoch."""
 
-import os
-
 import torch
 from torch import nn
 
-from common import cli, devices, plots, training
 from common.augmentation import augment
+from common.basics.arguments import add_picture, trainer_parser
+from common.basics.errors import reports_errors
 from common.losses import HeatmapLoss
 from common.models import UNet
+from common.runs.curves import draw_augmentation
+from common.runs.devices import make_repeatable
+from common.runs.fit import fit, load_data, set_up
 
 
-@cli.reports_errors(resumable=True)
+@reports_errors(resumable=True)
 def main(argv=None):
-    parser = cli.trainer_parser(
+    parser = trainer_parser(
         __doc__,
         hypothesis=2,
         model_save_path="hypothesis_2_augmented_model.pth",
@@ -23,14 +25,12 @@ def main(argv=None):
         precision="fp32",
     )
     shows = "eight augmented versions of one training image"
-    cli.add_picture(parser, "--augmentation_save_path", 2, "augmentation_examples", shows)
+    add_picture(parser, "--augmentation_save_path", 2, "augmentation_examples", shows)
     args = parser.parse_args(argv)
-    device = training.set_up(args)
-    devices.make_repeatable(args.seed)  # before the network, whose first weights are drawn
-    train_set, val_set = training.load_data(args, device)
-    # A run that is resumed has drawn it already.
-    if not (args.resume and os.path.exists(args.augmentation_save_path)):
-        plots.augmentation_examples(train_set, augment, args.seed, args.augmentation_save_path)
+    device = set_up(args)
+    make_repeatable(args.seed)  # before the network, whose first weights are drawn
+    train_set, val_set = load_data(args, device)
+    draw_augmentation(train_set, augment, args.seed, args.augmentation_save_path)
 
     model = UNet()
     loss = HeatmapLoss(nn.MSELoss(), sigma=10)
@@ -38,7 +38,7 @@ def main(argv=None):
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, mode="min", patience=5, factor=0.5
     )
-    training.fit(model, loss, optimizer, scheduler, train_set, val_set, args, augment=augment)
+    fit(model, loss, optimizer, scheduler, train_set, val_set, args, augment=augment)
     print(f"Augmentation:    {args.augmentation_save_path}")
 
 

@@ -2,17 +2,21 @@
 
 import torch
 
-from common import cli, devices, training
 from common.augmentation import augment
-from common.checkpoint import is_resumed
+from common.basics.arguments import number, trainer_parser, whole_number
+from common.basics.errors import reports_errors
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 from common.models import ResNetUNet
-from common.weights import load_resnet34
+from common.runs.checkpoint import is_resumed
+from common.runs.devices import make_repeatable
+from common.runs.fit import fit, load_data, set_up
+from common.runs.weights import load_resnet34
+from common.training import warmup_cosine
 
 
-@cli.reports_errors(resumable=True)
+@reports_errors(resumable=True)
 def main(argv=None):
-    parser = cli.trainer_parser(
+    parser = trainer_parser(
         __doc__,
         hypothesis=3,
         model_save_path="hypothesis_3_resnet_unet.pth",
@@ -22,8 +26,8 @@ def main(argv=None):
         precision="auto",  # FP16 on CUDA, float32 elsewhere
     )
     add = parser.add_argument
-    add("--weight_decay", type=cli.number(0), default=1e-4, help="of AdamW")
-    add("--warmup_epochs", type=cli.whole_number(0), default=5, help="epochs of linear warm-up")
+    add("--weight_decay", type=number(0), default=1e-4, help="of AdamW")
+    add("--warmup_epochs", type=whole_number(0), default=5, help="epochs of linear warm-up")
     add(
         "--encoder_weights",
         metavar="imagenet|none|PATH",
@@ -40,18 +44,18 @@ def main(argv=None):
         if args.encoder_weights not in ("imagenet", "none"):
             parser.error("give --initial_weights or --encoder_weights PATH: one replaces the other")
         args.encoder_weights = "none"
-    device = training.set_up(args)
-    devices.make_repeatable(args.seed)  # before the network, whose first weights are drawn
-    train_set, val_set = training.load_data(args, device)
+    device = set_up(args)
+    make_repeatable(args.seed)  # before the network, whose first weights are drawn
+    train_set, val_set = load_data(args, device)
 
     # A run that resumes has its encoder in its checkpoint, and needs neither a network nor a file.
     encoder = load_resnet34("none" if is_resumed(args) else args.encoder_weights)
     model = ResNetUNet(encoder)
     loss = HeatmapLoss(AdaptiveWingLoss(omega=14, theta=0.5, epsilon=1, alpha=2.1), sigma=10)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=args.weight_decay)
-    scheduler = training.warmup_cosine(optimizer, args.epochs, args.warmup_epochs, min_lr=1e-6)
+    scheduler = warmup_cosine(optimizer, args.epochs, args.warmup_epochs, min_lr=1e-6)
     augmentation = augment if args.augment else None
-    training.fit(model, loss, optimizer, scheduler, train_set, val_set, args, augment=augmentation)
+    fit(model, loss, optimizer, scheduler, train_set, val_set, args, augment=augmentation)
 
 
 if __name__ == "__main__":

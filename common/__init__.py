@@ -1,10 +1,14 @@
-"""What the six scripts of the three hypotheses share."""
+"""Fetal head landmarks: what the six scripts of the three hypotheses share.
+
+The files directly in this folder are the report: the ground truth and its images, heatmaps,
+augmentation, networks, losses, training and evaluation; and the commands `python -m common.NAME`.
+What goes beyond the report stands in the folders, each of which says what it is for.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 
 # OpenCV reads this when it is imported. Without it, a file of 1 MB may claim 30,000 × 30,000 px
 # and take gigabytes; no ultrasound image is larger than 2²⁶ px (8192 × 8192).
@@ -18,20 +22,24 @@ MAX_PROBLEMS_SHOWN = 20
 class UserError(Exception):
     """Something a user can fix: the message says what is wrong, where, and what to do."""
 
-    def __init__(self, message: str) -> None:
+    def __str__(self) -> str:
         # A name may hold control characters, which would be commands to the terminal.
-        super().__init__(re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", "?", message))
+        return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", "?", self.message())
+
+    def message(self) -> str:
+        return str(self.args[0])
 
 
-def raise_problems(source: str, problems: Sequence[tuple[int, str]]) -> None:
-    """Raise one UserError for all problems of a source, if there are any: each is a row, from 0,
-    and what is wrong with it. They are shown in the order of the rows."""
-    if not problems:
-        return
-    ordered = sorted(problems, key=lambda problem: problem[0])
-    lines = [f"row {row + 1}: {what}" for row, what in ordered[:MAX_PROBLEMS_SHOWN]]
-    if len(ordered) > len(lines):
-        lines.append(f"… and {len(ordered) - len(lines)} more")
-    if len(lines) > 1:
-        lines = [f"{len(ordered)} problems", *lines]
-    raise UserError(f"{source}: " + "\n  ".join(lines))
+class RowErrors(UserError):
+    """All problems of a source, RowErrors(source, problems): each is a row, from 0, and what is
+    wrong with it. They are shown in the order of the rows."""
+
+    def message(self) -> str:
+        source, problems = self.args
+        ordered = sorted(problems, key=lambda problem: problem[0])
+        lines = [f"row {row + 1}: {what}" for row, what in ordered[:MAX_PROBLEMS_SHOWN]]
+        if len(ordered) > len(lines):
+            lines.append(f"… and {len(ordered) - len(lines)} more")
+        if len(lines) > 1:
+            lines = [f"{len(ordered)} problems", *lines]
+        return f"{source}: " + "\n  ".join(lines)

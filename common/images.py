@@ -1,16 +1,19 @@
-"""The images: read and checked once, and kept in memory beside their landmarks."""
+"""The images: found, read and checked once, and kept in memory beside their landmarks."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
+import re
 import stat
+import threading
 import unicodedata
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path, PureWindowsPath
+from typing import Callable
 
 import cv2
 import numpy as np
@@ -19,14 +22,30 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from common import UserError, ground_truth, raise_problems
+from common import RowErrors, UserError
+from common.ground_truth import (
+    LANDMARK_NAMES,
+    LEAVE_EMPTY,
+    NAME_COLUMN,
+    RATE_COLUMN,
+    landmark_values,
+)
 
+IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".tif", ".tiff", ".webp")
 IMAGE_SIZE = 256  # px, height and width of what the networks see
 MAX_OUTSIDE = 0.05  # of a side: where the skull is cut off, its end is marked beyond the border
 # Most of the time of a read is waiting where a folder is mounted from Google Drive: 160 images, at
 # 0.2 s for each access, took 32.9 s with 2 threads, one for each of Colab's cores, and 4.2 s with
-# 16. From a local disk 16 are no slower.
+# 16. From a local disk 16 are no slower. Decoding takes memory, and is as fast with one a core.
 READING_THREADS = 16
+DECODING = threading.Semaphore(os.cpu_count() or 1)
+# What the files of this kind have in common, and those with another unit have not. The heads of the
+# report's file and of HC18's lie at 0.49 of the width, those of the multi-centre benchmark at 0.48
+# or more; px of an image resized to 512 px would lie at 0.32. The public images are 92 to 379 mm
+# wide, and none of them is square.
+MIN_CENTER = 0.35  # of the width
+IMAGE_WIDTHS = (40, 400)  # mm
+MIN_ROWS_ASKED = 3
 Decoded = tuple[np.ndarray, tuple[int, int], int]  # an image, its (width, height) before, its bits
 
 
@@ -35,21 +54,24 @@ class LandmarkImages:
     """Decoded images and their landmarks, all in memory, on one device.
 
     names: N file names. images: uint8 [N, C, 256, 256], C = 1 where every image is grey, else 3
-    (RGB). landmarks: float32 [N, 4, 2], (x, y) in pixels of the 256×256 image, NaN where they are
-    not annotated. sizes: float64 [N, 2], (width, height) of the original images.
+    (RGB). landmarks: float32 [N, 4, 2], (x, y) in px of the 256×256 image, NaN where they are not
+    annotated. sizes: float64 [N, 2], (width, height) of the original images. landmarks_px: float64
+    [N, 4, 2], in px of the original images. rate: float64 [N], mm per px of the original image, NaN
+    where it is not known.
     """
 
     names: list[str]
     images: Tensor
     landmarks: Tensor
     sizes: np.ndarray
+    landmarks_px: np.ndarray
+    rate: np.ndarray
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, indices: slice) -> LandmarkImages:
-        images, landmarks = self.images[indices], self.landmarks[indices]
-        return LandmarkImages(self.names[indices], images, landmarks, self.sizes[indices])
+        return LandmarkImages(*(getattr(self, field.name)[indices] for field in fields(self)))
 
     def to(self, device: torch.device) -> LandmarkImages:
         return replace(self, images=self.images.to(device), landmarks=self.landmarks.to(device))
@@ -59,19 +81,16 @@ class LandmarkImages:
         images = self.images[indices].float().div_(255)
         return images.expand(-1, 3, -1, -1), self.landmarks[indices]
 
-    def to_256(self, points: np.ndarray) -> np.ndarray:
-        """Convert points [N, 4, 2] from px of the original images to px of the 256×256 images."""
-        return scale_to_256(points, self.sizes)
 
-    def to_original(self, points: np.ndarray) -> np.ndarray:
-        """Convert points [N, 4, 2] from px of the 256×256 images to px of the original images."""
-        return points * self.sizes[:, None] / IMAGE_SIZE
-
-
-def scale_to_256(points: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def to_256(points: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Convert points [N, 4, 2] from px of images of these sizes, [N, 2], (width, height), to px of
     the 256×256 images."""
     return points * (IMAGE_SIZE / sizes)[:, None]
+
+
+def to_original(points: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Convert points [N, 4, 2] from px of the 256×256 images to px of images of these sizes."""
+    return points * sizes[:, None] / IMAGE_SIZE
 
 
 def dataset_fingerprint(*sets: LandmarkImages) -> str:
@@ -83,13 +102,67 @@ def dataset_fingerprint(*sets: LandmarkImages) -> str:
     return sha256.hexdigest()
 
 
+def list_images(image_folder: str) -> list[str]:
+    """Return the names of a folder's images, in order, without HC18's masks. Raises UserError for a
+    folder that cannot be read or holds no image files."""
+    files = [name for name in list_folder(image_folder) if not name.startswith(".")]
+    names = [name for name in files if _is_image(name)]
+    masks = [name for name in files if name.lower().endswith(IMAGE_ENDINGS) and not _is_image(name)]
+    if not names:
+        reason = _describe_other_files(image_folder, files, masks)
+        raise UserError(f"{image_folder}: holds no image files{reason}")
+    if masks:
+        print(f"Left out, as named *_Annotation.*: {len(masks)}")
+    return names
+
+
+def list_folder(folder: str) -> list[str]:
+    """Return the names in a folder, in order. Raises UserError when it cannot be read."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read: {error.strerror}") from error
+
+
+def find_subfolder(folder: str, is_sought: Callable[[str], bool]) -> str:
+    """Return the path of the sub-folder with the most names that are sought, "" where none has any:
+    the folder above that of the images is easily given in its place."""
+    most, found = 0, ""
+    for name in list_folder(folder):
+        path = os.path.join(folder, name)
+        with contextlib.suppress(OSError):  # it is no folder, or cannot be read
+            number = sum(map(is_sought, os.listdir(path)))
+            if number > most:
+                most, found = number, path
+    return found
+
+
+def _is_image(name: str) -> bool:
+    """Return whether a name is that of an image file, but not of one of HC18's masks."""
+    is_mask = re.search(r"_annotation\.\w+$", name.lower())
+    return name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(".") and not is_mask
+
+
+def _describe_other_files(image_folder: str, files: list[str], masks: list[str]) -> str:
+    """Say what a folder without images holds instead, and what to do."""
+    subfolder = find_subfolder(image_folder, _is_image)
+    if subfolder:
+        return f", but its sub-folder {os.path.basename(subfolder)} does: give {subfolder}"
+    if masks:
+        return " but masks, *_Annotation.*: give the folder of the images that they belong to"
+    endings = sorted(set(re.findall(r"(?m)(?:\.nii)?\.[a-z]\w*$", "\n".join(files).lower())))
+    there = f"; there are {', '.join(endings)} files: convert them first" if endings else ""
+    return f" ({', '.join(IMAGE_ENDINGS)}){there}"
+
+
 def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
     """Read, check and resize the images of a ground truth's rows, once, in threads. Raises
     UserError with every image that is missing or unreadable, or with the sub-folder that they are
-    in, else as find_outside does."""
+    in, else as place_landmarks does."""
+    names, points = table[NAME_COLUMN].tolist(), landmark_values(table, "x", "y")
+    rate = table.get(RATE_COLUMN, pd.Series(np.nan, table.index)).to_numpy(np.float64)
     folder = Path(image_folder)
-    names = table[ground_truth.NAME_COLUMN].tolist()
-    files = {_stem(name): name for name in ground_truth.list_folder(image_folder)}
+    files = {_stem(name): name for name in list_folder(image_folder)}
 
     def load(name: str) -> Decoded | str:
         try:
@@ -103,20 +176,19 @@ def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
     problems = [(row, text) for row, text in zip(table.index, loaded) if isinstance(text, str)]
     if len(problems) == len(names):
         _refuse_parent(image_folder, names)
-    raise_problems(image_folder, problems)
+    if problems:
+        raise RowErrors(image_folder, problems)
     images, sizes, bits = zip(*loaded)
     sizes = np.array(sizes, float)
-    outside = find_outside(table, sizes, image_folder)
-    if outside.any():
-        print(f"{outside.sum()} landmarks lie just outside their image, where the skull is cut off")
+    at_256 = place_landmarks(points, sizes, rate, table[NAME_COLUMN], image_folder)
     print(_describe_deep([of_one for of_one in bits if of_one > 8]), end="")
-    points = scale_to_256(ground_truth.landmark_values(table, "x", "y"), sizes)
-    return LandmarkImages(names, _stack(images), torch.tensor(points, dtype=torch.float32), sizes)
+    landmarks = torch.tensor(at_256, dtype=torch.float32)
+    return LandmarkImages(names, _stack(images), landmarks, sizes, points, rate)
 
 
 def _refuse_parent(image_folder: str, names: list[str]) -> None:
     """Raise UserError where a sub-folder of a folder without these images holds them."""
-    subfolder = ground_truth.find_subfolder(image_folder, set(names).__contains__)
+    subfolder = find_subfolder(image_folder, set(names).__contains__)
     if subfolder:
         raise UserError(
             f"{image_folder}: holds none of the images, but its sub-folder "
@@ -141,54 +213,58 @@ def _stack(images: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
 
 
-def find_outside(table: pd.DataFrame, sizes: np.ndarray, source: str) -> np.ndarray:
-    """Return which landmarks lie just outside their image, by one coordinate and MAX_OUTSIDE at
-    most: bool [N, 4]. sizes: [N, 2], (width, height). Raises UserError, naming the source and the
-    rows, for those that lie further out."""
-    points = ground_truth.landmark_values(table, "x", "y")
-    names = table[ground_truth.NAME_COLUMN]
+def place_landmarks(
+    points: np.ndarray, sizes: np.ndarray, rate: np.ndarray, names: pd.Series, source: str
+) -> np.ndarray:
+    """Return landmarks [N, 4, 2] in px of images of these sizes, [N, 2], (width, height), in px of
+    the 256×256 images. Print how many lie just outside, by one coordinate and MAX_OUTSIDE at most,
+    and a question where they, or the pixel sizes, seem to have another unit. rate: [N], mm per px.
+    names: of the images, by rows. Raises UserError, naming the source and the rows, for landmarks
+    that lie further out."""
     beyond = np.maximum(-points, points - sizes[:, None]) / sizes[:, None]  # of the side
     outside = (points < 0) | (points >= sizes[:, None])
     refused = outside.all(axis=2) | (beyond > MAX_OUTSIDE + 1e-9).any(axis=2)  # or by rounding
     problems = []
     for i, j in np.argwhere(refused):
         (x, y), (width, height) = points[i, j], sizes[i]
-        landmark = f"{names.iloc[i]}: {ground_truth.LANDMARK_NAMES[j]} ({x:g}, {y:g})"
+        landmark = f"{names.iloc[i]}: {LANDMARK_NAMES[j]} ({x:g}, {y:g})"
         where = f"lies outside the image of {width:g}×{height:g} px"
-        rule = f"one coordinate may, by {MAX_OUTSIDE:.0%} of the side; {ground_truth.LEAVE_EMPTY}"
-        problems.append((table.index[i], f"{landmark} {where} ({rule})"))
-    raise_problems(source, problems)
-    return outside.any(axis=2)
+        rule = f"one coordinate may, by {MAX_OUTSIDE:.0%} of the side; {LEAVE_EMPTY}"
+        problems.append((names.index[i], f"{landmark} {where} ({rule})"))
+    if problems:
+        raise RowErrors(source, problems)
+    count = outside.any(axis=2).sum()
+    if count:
+        print(f"{count} landmarks lie just outside their image, where the skull is cut off")
+    for question in ask_about_units(points, sizes, rate):
+        print(f"{source}: {question}")
+    return to_256(points, sizes)
 
 
-def read_second_reader(csv_path: str, data: LandmarkImages) -> np.ndarray:
-    """Read another reader's landmarks of the images of these names: float64 [N, 4, 2], px of the
-    original images, NaN where there is none. Rows of other images are left out unchecked.
-
-    Raises UserError for a bad row, if no landmark is known, and for a tester's own table, which
-    holds the landmarks of the ground truth again.
-    """
-    table = ground_truth.read_ground_truth(csv_path, data.names)
-    if "ofd_1_pred_x" in pd.read_csv(csv_path, nrows=0).columns:
-        raise UserError(
-            f"{csv_path}: is a tester's table: its landmarks are those of the ground truth again, "
-            "and not another reader's"
+def ask_about_units(points: np.ndarray, sizes: np.ndarray, rate: np.ndarray) -> list[str]:
+    """Return a question for each unit that is unlikely for images of this kind: of landmarks
+    [N, 4, 2], and of pixel sizes, [N], in mm per px."""
+    questions = []
+    x = points[..., 0].reshape(-1, 2, 2).mean(axis=2)  # of the diameters' middles: [N, 2]
+    has_middle = np.isfinite(x).any(axis=1)
+    centers = np.nanmean(x[has_middle], axis=1) / sizes[has_middle, 0]
+    if len(centers) >= MIN_ROWS_ASKED and np.median(centers) < MIN_CENTER:
+        questions.append(
+            f"half of the heads have their centre left of {np.median(centers):.2f} of the width. "
+            "Are these px of the original images?"
         )
-    known = pd.Index([ground_truth.plain_name(name) for name in data.names])
-    names = table[ground_truth.NAME_COLUMN].map(ground_truth.plain_name)
-    indices = known.get_indexer(names)
-    find_outside(table, data.sizes[indices], csv_path)
-    points = np.full((len(data), 4, 2), np.nan)
-    points[indices] = ground_truth.landmark_values(table, "x", "y")
-    if np.isnan(points).all():
-        raise UserError(f"{csv_path}: no landmark of these images ({data.names[0]}, …) is in it")
-    count = ground_truth.has_landmarks(table).sum()
-    print(f"{csv_path}: another reader's landmarks of {count} of the {len(data)} images")
-    found = set(names)
-    absent = [name for name, plain in zip(data.names, known) if plain not in found]
-    if absent:
-        print(f"{csv_path}: has no row of {len(absent)} of these images, {absent[0]} for one")
-    return points
+    has_rate = np.isfinite(rate)
+    if has_rate.sum() >= MIN_ROWS_ASKED:
+        width = np.median(rate[has_rate] * sizes[has_rate, 0])
+        is_square = (sizes[has_rate, 0] == sizes[has_rate, 1]).mean() > 0.5
+        low, high = IMAGE_WIDTHS
+        if not low <= width <= high or is_square:
+            shape = ", most of them square" if is_square else ""
+            questions.append(
+                f"by {RATE_COLUMN} the images are {width:.4g} mm wide in the median{shape}. Does "
+                "it belong to these image files?"
+            )
+    return questions
 
 
 def read_image(folder: Path, name: str, files: Mapping[str, str]) -> Decoded:
@@ -204,7 +280,8 @@ def read_image(folder: Path, name: str, files: Mapping[str, str]) -> Decoded:
         # The bytes go through NumPy because cv2.imread cannot open every path on Windows.
         content = np.fromfile(_find(folder, name, files), dtype=np.uint8)
         flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-        image = cv2.imdecode(content, flags)
+        with DECODING:
+            image = cv2.imdecode(content, flags)
     except OSError as error:
         raise UserError(f"{name}: cannot be read: {error.strerror}") from error
     except cv2.error:  # an empty file, or a header that claims an impossible size

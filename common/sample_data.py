@@ -17,8 +17,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from common import UserError
-from common.cli import Parser, reports_errors, whole_number
-from common.files import write_file
+from common.basics.arguments import Parser, whole_number
+from common.basics.errors import reports_errors
+from common.basics.files import write_file
 from common.ground_truth import COLUMNS
 
 HEIGHT, WIDTH = 540, 800  # px, of 608 of the 622 real images

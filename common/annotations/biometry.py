@@ -1,4 +1,4 @@
-"""The two diameters of a head: their lengths, their errors, and whether they can be its axes."""
+"""The two diameters of a head: lengths, errors, circumference, and whether they can be its axes."""
 
 from __future__ import annotations
 
@@ -19,6 +19,16 @@ def diameters(landmarks: np.ndarray) -> np.ndarray:
     """Measure (OFD, BPD) in the unit of the landmarks: [N, 4, 2] → [N, 2]."""
     ends = landmarks.reshape(-1, 2, 2, 2)  # image, diameter, end, (x, y)
     return np.linalg.norm(ends[:, :, 1] - ends[:, :, 0], axis=-1)
+
+
+def circumference(diameters: np.ndarray) -> np.ndarray:
+    """Return the circumference of the ellipse with these two axes, [N, 2], in their unit: [N]. This
+    is Ramanujan's second approximation (1914, "Modular equations and approximations to π"); for the
+    axes of a head it errs by less than a millionth."""
+    longer, shorter = diameters.max(axis=1) / 2, diameters.min(axis=1) / 2
+    with np.errstate(invalid="ignore"):  # two points: 0 / 0
+        h = ((longer - shorter) / (longer + shorter)) ** 2
+    return np.pi * (longer + shorter) * (1 + 3 * h / (10 + np.sqrt(4 - 3 * h)))
 
 
 def measure_axes(landmarks: np.ndarray, index: pd.Index | None = None) -> pd.DataFrame:
@@ -84,51 +94,3 @@ def normalised_errors(predicted: np.ndarray, annotated: np.ndarray) -> np.ndarra
     exchanged = np.linalg.norm(found - true[:, :, ::-1], axis=-1).mean(axis=-1)
     lengths = diameters(annotated)
     return np.minimum(as_named, exchanged) / np.where(lengths > 0, lengths, np.nan)
-
-
-# The eight ways to name four ends that leave each diameter whole: OFD, BPD and the two ends of each
-# may change places.
-EIGHT_ORDERS = np.array(
-    [
-        [0, 1, 2, 3],
-        [0, 1, 3, 2],
-        [1, 0, 2, 3],
-        [1, 0, 3, 2],
-        [2, 3, 0, 1],
-        [2, 3, 1, 0],
-        [3, 2, 0, 1],
-        [3, 2, 1, 0],
-    ]
-)
-
-
-def are_comparable(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Return in which images two readers' landmarks, [N, 4, 2] each, can be matched: bool [N]. One
-    must know all four ends and the other at least three. With fewer, the ends that happen to be
-    known decide which diameter is taken for which, and they cross."""
-    known = np.isfinite(landmarks).all(axis=-1).sum(axis=1)
-    known_reference = np.isfinite(reference).all(axis=-1).sum(axis=1)
-    fewer, more = np.minimum(known, known_reference), np.maximum(known, known_reference)
-    return (more == 4) & (fewer >= 3)
-
-
-def in_best_order(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Match the ends of each image's two diameters with those of a reference: which diameter is
-    called OFD, and which end 1, are conventions. Of the EIGHT_ORDERS, the lowest mean distance
-    decides.
-
-    landmarks, reference: [N, 4, 2]; where they are not comparable, the image keeps its names.
-    Returns the order [N, 4]: landmarks[n, order[n, i]] is matched with reference[n, i].
-    """
-    every_way = landmarks[:, EIGHT_ORDERS]  # image, way, end, (x, y)
-    distances = np.linalg.norm(every_way - reference[:, None], axis=-1)
-    # Of an end that one of the two does not know there is no distance, whichever the way. So every
-    # way has as many, and the lowest sum is that with the lowest mean.
-    best = EIGHT_ORDERS[np.nansum(distances, axis=-1).argmin(axis=-1)]
-    is_comparable = are_comparable(landmarks, reference)[:, None]
-    return np.where(is_comparable, best, EIGHT_ORDERS[0])
-
-
-def reorder(landmarks: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Return each image's landmarks [N, 4, 2] in the order [N, 4] that in_best_order found."""
-    return np.take_along_axis(landmarks, order[..., None], axis=1)

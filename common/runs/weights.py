@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import warnings
 import zipfile
+from argparse import Namespace
 from typing import Any
 
 import numpy as np
@@ -17,12 +20,21 @@ from common import UserError
 # What makes up a NumPy scalar in a pickle, such as a loss that was never turned into a float: its
 # function, which NumPy 1 and 2 name differently, and the types of its value, but no object.
 _SCALAR = np.float64(0).__reduce__()[0]
-NUMPY_SCALARS = [
+HARMLESS = [
     (_SCALAR, "numpy.core.multiarray.scalar"),
     (_SCALAR, "numpy._core.multiarray.scalar"),
     np.dtype,
     *{type(np.dtype(code)) for code in np.typecodes["All"] if code not in "OV"},
+    Namespace,  # the arguments of a command, as torchvision's own references keep them
 ]
+# How files begin that are often taken for weights, and what they are.
+TAKEN_FOR_WEIGHTS = {
+    b"version https://git-lfs": (
+        "a pointer of Git LFS, not the file itself: fetch it with git lfs pull, or download it"
+    ),
+    b"<!doctype html": "a page of the web, not a file of weights: download the file itself",
+    b"<html": "a page of the web, not a file of weights: download the file itself",
+}
 
 
 def load_weights(model: nn.Module, path: str) -> dict[str, Any]:
@@ -58,9 +70,9 @@ def _fill_from_imagenet(encoder: ResNet) -> None:
     except Exception as error:  # no network, a proxy's page, a full disk, a damaged cache
         raise UserError(
             "the ImageNet weights of ResNet-34 are not available "
-            f"({' '.join(str(error).split())[:100]}). If there is a file {cached}, delete it: "
-            f"it is damaged. Else run where {weights.url} can be reached; or put that file "
-            "there by hand; or start from random weights with --encoder_weights none"
+            f"({' '.join(str(error).split())[:100]}). Give a copy of {weights.url} with "
+            f"--encoder_weights PATH; or run where it can be reached (if there is a file {cached}, "
+            "it is damaged: delete it); or start from random weights with --encoder_weights none"
         ) from error
 
 
@@ -75,40 +87,51 @@ def _fill_without_head(encoder: ResNet, content: Any, path: str) -> None:
 
 def read_file(path: str) -> Any:
     """Load what torch.save wrote, to the CPU, without running code that may be in the file. Raises
-    UserError when it is missing or damaged, or holds more than tensors, plain values and NumPy
-    scalars."""
+    UserError when it is missing or damaged, or holds more than tensors, plain values, NumPy scalars
+    and the arguments of a command."""
     try:
         if zipfile.is_zipfile(path):  # torch.load does not verify its checksums
             with zipfile.ZipFile(path) as archive:
                 if archive.testzip():
                     raise UserError(f"{path}: damaged: a checksum in it does not match")
-        with torch.serialization.safe_globals(NUMPY_SCALARS):
+        with torch.serialization.safe_globals(HARMLESS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old formats: what cannot be read is said below
             return torch.load(path, map_location="cpu", weights_only=True)
     except UserError:
         raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # torch raises another type for each way a file can be broken
-        reason = "not a PyTorch weights file, or truncated"
-        if "Unsupported global" in str(error):
-            reason = (
-                "holds pickled Python objects (a whole model?), which could run any code and are "
-                "not loaded; save its state_dict() instead"
-            )
-        raise UserError(f"{path}: {reason}") from error
+        raise UserError(f"{path}: {_describe_broken(path, error)}") from error
+
+
+def _describe_broken(path: str, error: Exception) -> str:
+    """Say what a file is that torch.load does not read."""
+    with open(path, "rb") as file:
+        start = file.read(100).lstrip().lower()
+    for beginning, what in TAKEN_FOR_WEIGHTS.items():
+        if start.startswith(beginning):
+            return what
+    if re.search("Unsupported (global|class)|WeightsUnpickler error|reduce", str(error)):
+        return (
+            "holds pickled Python objects (a whole model?), which could run any code and are "
+            "not loaded; save its state_dict() instead"
+        )
+    return "not a PyTorch weights file, or truncated"
 
 
 def find_state_dict(content: Any, path: str) -> dict[str, Tensor]:
     """Return the state dict that a file's content is, or has under one of the usual names, without
-    the prefix of DataParallel. Raises UserError where there is none."""
-    for name in ("model_state_dict", "state_dict"):
+    the prefix of DataParallel or Lightning. Raises UserError where there is none."""
+    for name in ("model_state_dict", "state_dict", "model"):
         if isinstance(content, dict):
             content = content.get(name, content)
     is_state_dict = isinstance(content, dict) and all(map(torch.is_tensor, content.values()))
     if not is_state_dict or not content:
         raise UserError(f"{path}: holds no state dict")
     state_dict = {str(key): value for key, value in content.items()}
-    consume_prefix_in_state_dict_if_present(state_dict, "module.")
+    for prefix in ("module.", "model."):
+        consume_prefix_in_state_dict_if_present(state_dict, prefix)
     return state_dict
 
 

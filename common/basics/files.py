@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from common import UserError, distributed
+from common import UserError
+from common.basics import processes
 
 
 def write_file(path: str, content: bytes | memoryview) -> None:
@@ -21,7 +22,7 @@ def write_file(path: str, content: bytes | memoryview) -> None:
     Whatever happens meanwhile, the target is the old file or the new one. A symbolic link is
     written through. Only rank 0 writes. Raises UserError when the file cannot be written.
     """
-    if distributed.rank() > 0:
+    if processes.rank() > 0:
         return
     target = Path(os.path.realpath(path))
     # A name of its own for each write: two runs on one path must not write into one file.

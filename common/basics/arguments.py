@@ -1,4 +1,4 @@
-"""The command line that the six scripts share, and how a script ends when something is wrong.
+"""The arguments that the scripts share, and the types of arguments.
 
 The end of an argument's name decides what it is, here and in every script:
     ..._save_path   an output: files.check_outputs refuses one that could not be written
@@ -13,26 +13,16 @@ beginning, but for those in checkpoint.MAY_CHANGE.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import errno
 import math
 import os
-import re
-import shlex
-import sys
 from argparse import ArgumentTypeError
-from collections.abc import Iterator
 from typing import Callable, NoReturn
 
-from common import UserError, distributed
-from common.devices import PRECISIONS
 from common.ground_truth import SPLITS
 
 LARGEST = 2**32 - 1  # seed of NumPy, and more than anyone needs elsewhere
 PICTURES = ("", ".png", ".jpg", ".jpeg", ".pdf", ".svg", ".eps", ".ps", ".tif", ".tiff", ".webp")
-
-# How PyTorch, CUDA and its libraries say it; these two cannot begin where the GPU's memory is full.
-NO_MEMORY = "out of memory|allocate memory|CU(BLAS|DNN)_STATUS_(ALLOC_FAILED|NOT_INITIALIZED)"
+PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -80,12 +70,16 @@ def trainer_parser(
     add("--epochs", type=whole_number(1), default=epochs, help="passes over the training images")
     add("--lr", type=positive_number, default=lr, help="learning rate")
     add("--seed", type=whole_number(0), default=42, help="random seed (the split has its own)")
-    add("--initial_weights", metavar="PATH", help="weights to start from: a model or a checkpoint")
+    add(
+        "--initial_weights",
+        metavar="PATH",
+        help="weights to start from: a model or a checkpoint; they replace --encoder_weights",
+    )
     add(
         "--precision",
         choices=PRECISIONS,
         default=precision,
-        help="auto is fp16 on CUDA and fp32 elsewhere",
+        help="auto is fp16 on CUDA and fp32 elsewhere; fp16 is refused on a CPU",
     )
     add("--resume", action="store_true", help="resume from the checkpoint beside the model")
     add("--checkpoint_seconds", type=number(0), default=60, help="least time between two saves")
@@ -127,7 +121,10 @@ def add_data_arguments(parser: Parser, csv_is_optional: bool = False) -> None:
             required=True,
             help="the ground truth: name and eight coordinates per image",
         )
-    add("--image_folder_path", required=True, help="the folder that holds the images")
+    shown = "the folder that holds the images"
+    if csv_is_optional:
+        shown += "; without --csv_path also one image"
+    add("--image_folder_path", required=True, help=shown)
 
 
 def add_shared_arguments(parser: Parser) -> None:
@@ -192,85 +189,3 @@ def positive_number(text: str) -> float:
     if value > LARGEST:
         raise ArgumentTypeError(f"{text}: must be at most {LARGEST}")
     return value
-
-
-@contextlib.contextmanager
-def reports_errors(*, resumable: bool = False) -> Iterator[None]:
-    """Decorate a script's main: user errors end in one line, not a traceback.
-
-    The exit status is 2, also for lack of memory and a full disk behind `>`; 130 for Ctrl-C, whose
-    line has the command that resumes, if the script can; 1, without a line, where a reader has left
-    (`| head`). Only rank 0 of several processes prints; a script that cannot resume refuses them.
-    """
-    # A notebook names a backend of its own, without which matplotlib cannot be imported here.
-    os.environ["MPLBACKEND"] = "agg"
-    _set_up_streams()
-    try:
-        with distributed.only_rank_0_prints():
-            if distributed.world_size() > 1 and not resumable:
-                raise UserError("this command needs one process, not torchrun")
-            yield
-    except BrokenPipeError as error:
-        _discard_stdout()
-        raise SystemExit(1) from error
-    except KeyboardInterrupt as error:
-        print(f"\n{_describe_interruption(resumable)}", file=sys.stderr)
-        raise SystemExit(130) from error
-    except Exception as error:
-        message = _describe_error(error)
-        if message is None:
-            raise
-        if _is_disk_full(error):
-            _discard_stdout()
-        print(f"error: {message}", file=sys.stderr)
-        raise SystemExit(2) from error
-
-
-def _set_up_streams() -> None:
-    """Let what is printed be seen at once, and let no character end a script."""
-    if sys.stderr is None:  # closed by 2>&-; tqdm needs one
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a notebook's has no such method
-            stream.reconfigure(line_buffering=True, errors="replace")  # a terminal may lack "≤"
-
-
-def _discard_stdout() -> None:
-    """Discard what is left in stdout's buffer, which Python could not write as it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _describe_interruption(resumable: bool) -> str:
-    """Say what Ctrl-C has done, and how to resume."""
-    if not resumable:
-        return "Interrupted."
-    if distributed.world_size() > 1:
-        command = "the same command again with --resume"
-    else:
-        arguments = [word for word in sys.argv if word != "--resume"]
-        command = shlex.join([sys.executable, *arguments, "--resume"])
-    return f"Interrupted. Any epochs since the last save are lost. To resume: {command}"
-
-
-def _describe_error(error: Exception) -> str | None:
-    """Say what a user can do about an error; None where it is a fault of this package."""
-    if isinstance(error, UserError):
-        return str(error)
-    if _is_disk_full(error):
-        return f"what is printed cannot be written: {error.strerror}"
-    if "no kernel image is available" in str(error):
-        return (
-            "this PyTorch is not built for this GPU, which is too old for it (or too new): use "
-            "--device cpu, or another build of PyTorch"
-        )
-    if isinstance(error, MemoryError) or re.search(NO_MEMORY, str(error)):
-        advice = "out of memory: try half the --batch_size, or --device cpu"
-        if re.search("CU(DA|BLAS|DNN)", str(error)):
-            advice += "; another notebook may hold the GPU's memory"
-        return advice
-    return None
-
-
-def _is_disk_full(error: Exception) -> bool:
-    """Return whether the disk behind stdout is full (that of a file is a UserError)."""
-    return isinstance(error, OSError) and error.errno == errno.ENOSPC

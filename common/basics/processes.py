@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -19,7 +19,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-# What sum_over_processes returned last. PyTorch 2.6 may otherwise free it in gloo's thread, which
+from common.training import Batch
+
+# What was added up last. PyTorch 2.6 may otherwise free it in gloo's thread, which
 # then waits for Python's lock while this process, on its way out, waits for the thread.
 _last_sum: Tensor | None = None
 
@@ -71,24 +73,30 @@ def data_parallel(model: nn.Module) -> nn.Module:
     return DistributedDataParallel(model)
 
 
-def shard(images: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Return the images and landmarks of a batch that this process works on, and what share of the
-    batch they are: the mean over the batch is the sum over the processes of share × mean. Where no
-    image is left, one is repeated without its landmarks, with a share of 0."""
-    own = torch.arange(len(images)).tensor_split(world_size())[rank()]
-    if len(own) == 0:
-        return images[:1], torch.full_like(landmarks[:1], math.nan), 0.0
-    indices = slice(own[0], own[-1] + 1)
-    return images[indices], landmarks[indices], len(own) / len(images)
+def own_shares(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Yield of each batch the images and landmarks that this process works on, and the weight of
+    their loss: the mean over the batch is the average over the processes of weight × mean, as which
+    DistributedDataParallel takes their gradients. Where no image is left, one is repeated without
+    its landmarks, with a weight of 0."""
+    for images, landmarks, weight in batches:
+        own = torch.arange(len(images)).tensor_split(world_size())[rank()]
+        if len(own) == 0:
+            yield images[:1], torch.full_like(landmarks[:1], math.nan), 0.0
+        else:
+            indices = slice(own[0], own[-1] + 1)
+            share = len(own) / len(images)
+            yield images[indices], landmarks[indices], weight * share * world_size()
 
 
-def sum_over_processes(values: Tensor) -> Tensor:
-    """Add up a tensor over the processes, in place; each has the same sum then."""
+def means(totals: Tensor) -> list[float]:
+    """Add up totals over the processes, in place, and return all but the first over the first,
+    which is the number of what was added up; every process gets the same."""
     global _last_sum
     if world_size() > 1:
-        dist.all_reduce(values)
-        _last_sum = values
-    return values
+        dist.all_reduce(totals)
+        _last_sum = totals
+    number, *sums = totals.tolist()
+    return [of_all / number for of_all in sums]
 
 
 def broadcast(value: Any) -> Any:

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import itertools
 import os
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from common import UserError, distributed
-from common.files import write_file
-from common.weights import fill, load_weights, read_file
+from common import UserError
+from common.basics import processes
+from common.basics.files import write_file
+from common.runs.weights import fill, load_weights, read_file
 
 NOT_OURS = "not a checkpoint of this package"
-HISTORY = ("train_losses", "val_losses", "val_within_10_px", "learning_rates")
+# What a run has come to: a list with a value for each epoch, by name.
+EPOCH_VALUES = ("train_losses", "val_losses", "val_within_10_px", "learning_rates", "epoch_seconds")
 # What may differ when a run is resumed, besides paths: another device only rounds differently, and
 # the weights to start from do not matter, since the checkpoint has its own.
 MAY_CHANGE = ("device", "resume", "checkpoint_seconds", "encoder_weights", "initial_weights")
 # What a checkpoint says of its run: `args`, the arguments of the command; `parameters`, their
 # number; `dataset_fingerprint`, of images and landmarks; `train_images`, the names of all images
-# that it was trained on; `initial_train_images`, the names of those that only its initial weights
-# were trained on; `untrained_landmarks`, the names of those that no training image has.
+# that it was trained on, those of its initial weights too; `untrained_landmarks`, the names of
+# those that no training image has.
 Run = dict[str, Any]
-# What a run has come to: for each name in HISTORY and for `epoch_seconds` a list with a value for
-# each epoch; `best_model_state_dict`, the weights of the epoch with the lowest validation loss.
+# EPOCH_VALUES, and `best_model_state_dict`, the weights of the epoch with the lowest validation
+# loss.
 History = dict[str, Any]
 
 
@@ -41,13 +44,13 @@ def is_resumed(args: Namespace) -> bool:
     """Return whether a run resumes, which takes --resume and a checkpoint. Rank 0 looks for it, and
     every process gets the same answer."""
     path = checkpoint_path(args.model_save_path)
-    return distributed.broadcast(args.resume and os.path.exists(path))
+    return processes.broadcast(args.resume and os.path.exists(path))
 
 
 def check_processes(run: Run) -> None:
     """Raise UserError where the processes do not have the same arguments and data."""
     identity = (_settings(run["args"]), run["dataset_fingerprint"])
-    if distributed.broadcast(identity) != identity:
+    if processes.broadcast(identity) != identity:
         raise UserError("the arguments, images or landmarks differ between the processes")
 
 
@@ -58,16 +61,15 @@ def begin(model: nn.Module, run: Run) -> tuple[Run, History]:
     UserError for weights that cannot be used, and a file that cannot be moved.
     """
     args = run["args"]
-    path = checkpoint_path(args["model_save_path"])
     if args["resume"]:
+        path = checkpoint_path(args["model_save_path"])
         print(f"{path}: no checkpoint there, so training starts at epoch 1")
     if args["initial_weights"]:
-        run = _inherit(run, load_weights(model, args["initial_weights"]), "train_images")
+        run = _inherit(run, load_weights(model, args["initial_weights"]))
         print(f"{args['initial_weights']}: training starts from these weights")
-    if distributed.rank() == 0:
-        _move_aside(args["model_save_path"], [path, args["model_save_path"]])
-    history = {name: [] for name in (*HISTORY, "epoch_seconds")}
-    return run, {**history, "best_model_state_dict": {}}
+    if processes.rank() == 0:
+        _move_aside(args["model_save_path"])
+    return run, {**{name: [] for name in EPOCH_VALUES}, "best_model_state_dict": {}}
 
 
 def resume(parts: dict[str, Any], run: Run) -> tuple[Run, History]:
@@ -80,7 +82,7 @@ def resume(parts: dict[str, Any], run: Run) -> tuple[Run, History]:
     """
     model_path = run["args"]["model_save_path"]
     path = checkpoint_path(model_path)
-    checkpoint = distributed.broadcast(read_file(path) if distributed.rank() == 0 else None)
+    checkpoint = processes.broadcast(read_file(path) if processes.rank() == 0 else None)
     if not _is_complete(checkpoint):
         raise UserError(f"{path}: {NOT_OURS}")
     differences = _differences(parts["scheduler"], run, checkpoint)
@@ -90,35 +92,30 @@ def resume(parts: dict[str, Any], run: Run) -> tuple[Run, History]:
             "the same settings, or start afresh without --resume"
         )
     _restore(parts, checkpoint, path)
-    run = _inherit(run, checkpoint, "initial_train_images")
-    began_with = {
-        name: value for name, value in checkpoint["args"].items() if name.endswith("_weights")
-    }
-    run["args"] = {**run["args"], **began_with}
-    history = {name: checkpoint[name] for name in (*HISTORY, "best_model_state_dict")}
-    history["epoch_seconds"] = checkpoint.get("epoch_seconds", [])  # an older version kept none
+    before = checkpoint["args"]
+    began_with = {name: before[name] for name in before if name.endswith("_weights")}
+    run = {**_inherit(run, checkpoint), "args": {**run["args"], **began_with}}
+    history = {name: checkpoint[name] for name in (*EPOCH_VALUES, "best_model_state_dict")}
     print(f"{path}: resuming from epoch {len(history['val_losses'])}")
-
-    best = history["best_model_state_dict"]
-    if distributed.rank() == 0 and not _holds(model_path, best):  # it is gone, or another's
-        _move_aside(model_path, [model_path])
-        save_file(best, model_path)
+    if processes.rank() == 0 and not os.path.exists(model_path):
+        save_file(history["best_model_state_dict"], model_path)
     return run, history
 
 
 def save_run(parts: dict[str, Any], run: Run, history: History) -> None:
     """Write the best weights, and the checkpoint with all that resume needs."""
     val_losses = history["val_losses"]
+    model_path = run["args"]["model_save_path"]
+    model_sha256 = save_file(history["best_model_state_dict"], model_path)
     checkpoint = {
         "epoch": len(val_losses),
         **{f"{name}_state_dict": part.state_dict() for name, part in parts.items()},
         **history,
         "best_val_loss": min(val_losses),
         "best_epoch": val_losses.index(min(val_losses)) + 1,
+        "model_sha256": model_sha256,  # of the file of the best weights
         **run,
     }
-    model_path = run["args"]["model_save_path"]
-    save_file(history["best_model_state_dict"], model_path)
     save_file(checkpoint, checkpoint_path(model_path))
 
 
@@ -137,7 +134,7 @@ def _is_complete(checkpoint: Any) -> bool:
         return False
     states = (f"{part}_state_dict" for part in ("model", "optimizer", "scheduler", "scaler"))
     needed = {"dataset_fingerprint", "best_model_state_dict", *states}
-    has_history = all(isinstance(checkpoint.get(name), list) for name in HISTORY)
+    has_history = all(isinstance(checkpoint.get(name), list) for name in EPOCH_VALUES)
     return has_history and needed <= checkpoint.keys()
 
 
@@ -173,88 +170,42 @@ def _restore(parts: dict[str, Any], checkpoint: dict[str, Any], path: str) -> No
         raise UserError(f"{path}: {NOT_OURS}") from error
 
 
-def _inherit(run: Run, checkpoint: dict[str, Any], initial: str) -> Run:
+def _inherit(run: Run, checkpoint: dict[str, Any]) -> Run:
     """Return a run that is trained on a checkpoint's images too: no later test may be on one of
-    them. A landmark that the checkpoint learned, or may have learned, is not untrained.
-
-    initial: which entry of the checkpoint has the images that only initial weights were trained on.
-    """
-    own = run["train_images"]
-    images, initial_images, landmarks = (
-        _names_in(checkpoint, entry) for entry in ("train_images", initial, "untrained_landmarks")
-    )
+    them. A landmark that the checkpoint learned, or may have learned, is not untrained."""
+    images = [*run["train_images"], *map(str, checkpoint.get("train_images", []))]
+    untrained = checkpoint.get("untrained_landmarks", [])
     return {
         **run,
-        "train_images": list(dict.fromkeys([*own, *images])),  # each once, in order
-        "initial_train_images": [name for name in initial_images if name not in set(own)],
-        "untrained_landmarks": [name for name in run["untrained_landmarks"] if name in landmarks],
+        "train_images": list(dict.fromkeys(images)),  # each once, in order
+        "untrained_landmarks": [name for name in run["untrained_landmarks"] if name in untrained],
     }
 
 
-def _names_in(checkpoint: dict[str, Any], entry: str) -> list[str]:
-    """Return the names that a checkpoint lists, none where it does not or is another package's."""
-    names = checkpoint.get(entry)
-    return list(map(str, names)) if isinstance(names, list) else []
-
-
-def _holds(path: str, weights: dict[str, Tensor]) -> bool:
-    """Return whether a file holds these weights and nothing else."""
-    try:
-        content = read_file(path)
-    except UserError:  # there is none, or it is damaged
-        return False
-    if not isinstance(content, dict) or content.keys() != weights.keys():
-        return False
-    return all(
-        torch.is_tensor(content[key])
-        and content[key].dtype == value.dtype
-        and torch.equal(content[key], value)
-        for key, value in weights.items()
-    )
-
-
-def save_file(content: dict[str, Any], path: str) -> None:
-    """Save with torch.save, by way of write_file."""
+def save_file(content: dict[str, Any], path: str) -> str:
+    """Save with torch.save, by way of write_file. Returns the SHA-256 of the file."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     # Let go of at once: held by the traceback of a full disk, it can crash Python as it ends.
     with buffer.getbuffer() as view:
         write_file(path, view)
+        return hashlib.sha256(view).hexdigest()
 
 
-def _move_aside(model_path: str, paths: list[str]) -> None:
-    """Rename those of the paths that exist, before a run writes its own. The paths are those of a
-    model file and of its checkpoint, or one of them."""
-    new_paths = _previous_paths(model_path)
-    for path in paths:
-        if not os.path.exists(path):
-            continue
-        try:
-            os.rename(os.path.realpath(path), new_paths[path])
-        except OSError as error:
-            raise UserError(f"{path}: cannot be moved aside: {error.strerror}") from error
-        print(f"Moved aside: {path} is now {new_paths[path].name}")
-
-
-def _previous_paths(model_path: str) -> dict[str, Path]:
-    """Return where a model file and its checkpoint are to be moved: to `<stem>_previous.pth` and
-    `<stem>_previous_checkpoint.pth`, or `_previous2` and so on, where neither of the two exists."""
+def _move_aside(model_path: str) -> None:
+    """Rename a model file and its checkpoint, where they exist, before a run writes its own: to
+    `<stem>_previous.pth` and `<stem>_previous_checkpoint.pth`, or `_previous2` and so on, where
+    neither of the two exists."""
     stem, ending = os.path.splitext(model_path)
-    number = 1
-    while True:
+    for number in itertools.count(1):
         previous = f"{stem}_previous{number if number > 1 else ''}{ending}"
-        new_paths = {
-            model_path: _renamed(model_path, previous),
-            checkpoint_path(model_path): _renamed(
-                checkpoint_path(model_path), checkpoint_path(previous)
-            ),
-        }
-        if not any(os.path.lexists(path) for path in new_paths.values()):
-            return new_paths
-        number += 1
-
-
-def _renamed(path: str, new_path: str) -> Path:
-    """Return the path of a file under the name of another. Where the path is that of a link, the
-    file that it leads to is meant, and stays in its folder."""
-    return Path(os.path.realpath(path)).with_name(os.path.basename(new_path))
+        if not any(map(os.path.lexists, (previous, checkpoint_path(previous)))):
+            break
+    pairs = ((model_path, previous), (checkpoint_path(model_path), checkpoint_path(previous)))
+    for path, new_path in pairs:
+        if os.path.exists(path):
+            try:
+                os.rename(path, new_path)
+            except OSError as error:
+                raise UserError(f"{path}: cannot be moved aside: {error.strerror}") from error
+            print(f"Moved aside: {path} is now {os.path.basename(new_path)}")

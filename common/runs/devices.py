@@ -8,8 +8,6 @@ import torch
 
 from common import UserError
 
-PRECISIONS = ("auto", "fp32", "fp16", "bf16")
-
 
 def make_repeatable(seed: int) -> None:
     """Seed torch, NumPy and Python, hold torch and cuDNN to deterministic algorithms (report,
@@ -34,7 +32,10 @@ def make_repeatable(seed: int) -> None:
 def select_device(name: str) -> torch.device:
     """Return and print the device that auto, cpu or cuda means. Raises UserError without CUDA."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: there is no CUDA device here; use --device cpu or auto")
+        raise UserError(
+            "--device cuda: there is no CUDA device here; use --device cpu or auto (in Colab: "
+            "Runtime > Change runtime type > T4 GPU)"
+        )
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)

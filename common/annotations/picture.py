@@ -1,0 +1,114 @@
+"""The picture of an audit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from common.annotations.biometry import (
+    MAX_MIDPOINT_DISTANCE,
+    MIN_ANGLE,
+    MIN_RATIO,
+    within_limits,
+)
+from common.basics.pictures import (
+    REVIEW_COLOR,
+    add_legend,
+    mark_landmarks,
+    new_picture,
+    save_picture,
+    shorten,
+    show_image,
+)
+from common.images import LandmarkImages
+
+if TYPE_CHECKING:  # matplotlib takes a second to import, and --help needs none of it
+    from matplotlib.axes import Axes
+
+
+def draw_audit(
+    table: pd.DataFrame,
+    shares: tuple[np.ndarray, np.ndarray] | None,
+    data: LandmarkImages,
+    worst: pd.Index,
+    path: str,
+    second: np.ndarray | None = None,
+) -> None:
+    """Draw the three measures of an audit_table with their limits, its plausible_shares along the
+    rows (None: too few rows), and the worst images, by their indices, nine at most, with the
+    landmarks of one or both readers. second: those of the second reader [N, 4, 2], in px of the
+    256×256 images."""
+    figure = new_picture(18, 17)
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 3))
+    count, plausible = table["plausible"].count(), table["plausible"].sum()
+    figure.suptitle(f"Audit of {count} annotations: {plausible} plausible", fontsize=16)
+    _draw_audit_measures(top.subplots(1, 4), table, shares)
+    bottom.suptitle("The least plausible" if len(worst) else "None is implausible")
+    grid = list(bottom.subplots(3, 3).flat)
+    for axis in grid[len(worst) :]:
+        axis.set_axis_off()
+    for axis, index in zip(grid, worst):
+        one = slice(index, index + 1)
+        (image,), (landmarks,) = (part.cpu() for part in data.batch(one))
+        show_image(axis, image)
+        width, height = data.sizes[index]
+        axis.set_aspect(height / width)  # as the original, of which these are the pixels
+        mark_landmarks(axis, landmarks, "ground truth")
+        if second is not None:
+            mark_landmarks(axis, second[index], "second reader")
+        row = table.loc[index]
+        measures = f"{row['angle']:.0f}°, midpoints {row['midpoint_distance']:.2f}"
+        title = f"{shorten(data.names[index])}\n{measures}, ratio {row['ratio']:.2f}"
+        axis.set_title(title, parse_math=False)
+    add_legend(bottom, grid)
+    save_picture(figure, path)
+
+
+def _draw_audit_measures(
+    axes: np.ndarray, table: pd.DataFrame, shares: tuple[np.ndarray, np.ndarray] | None
+) -> None:
+    """Draw how the three measures are distributed, and the plausible shares along the rows."""
+    angle, midpoint_distance, ratio, along_the_rows = axes
+    _draw_audit_measure(angle, table, "angle", MIN_ANGLE, end=90)
+    _draw_audit_measure(midpoint_distance, table, "midpoint_distance", MAX_MIDPOINT_DISTANCE, 1)
+    _draw_audit_measure(ratio, table, "ratio", MIN_RATIO, end=1)
+    angle.set(xlabel="angle between the diameters (°)", ylabel="images")
+    label = "distance of their midpoints / longer one (last bar: and more)"
+    midpoint_distance.set(xlabel=label, ylabel="images")
+    ratio.set(xlabel="shorter / longer one", ylabel="images")
+    if shares is None:
+        along_the_rows.set_axis_off()
+    else:
+        _draw_shares(along_the_rows, *shares)
+
+
+def _draw_shares(axis: Axes, bounds: np.ndarray, heights: np.ndarray) -> None:
+    """Draw the share of plausible annotations between bounds along the rows; where nothing is
+    annotated it is NaN, and the part is hatched."""
+    axis.stairs(100 * heights, bounds, fill=True, color="0.65")
+    unknown = np.isnan(heights)
+    if unknown.any():
+        hatched = np.where(unknown, 100.0, np.nan)
+        style = {"facecolor": "none", "edgecolor": "0.6", "hatch": "//"}
+        axis.stairs(hatched, bounds, fill=True, label="not annotated", **style)
+        axis.legend(loc="upper left")
+    axis.set(title="Plausible annotations along the rows", xlabel="row", ylabel="%")
+    axis.set(xlim=(0, bounds[-1]), ylim=(0, 100))
+
+
+def _draw_audit_measure(
+    axis: Axes, table: pd.DataFrame, measure: str, limit: float, end: float
+) -> None:
+    """Draw how a measure is distributed, and its limit."""
+    is_known = table[measure].notna()
+    values, passed = table[measure][is_known], within_limits(table)[measure][is_known]
+    shown, edges = values.clip(upper=end), np.linspace(0, end, 46)  # one edge is the limit
+    colors = ["0.65", REVIEW_COLOR]
+    axis.hist([shown[passed], shown[~passed]], edges, stacked=True, color=colors, edgecolor="white")
+    axis.axvline(limit, color="black", linestyle="--", label=f"limit {limit:g}")
+    side = "below" if measure == "midpoint_distance" else "above"
+    axis.set(title=f"{passed.sum()} of {len(values)} {side} {limit:g}", xlim=(0, end))
+    axis.yaxis.get_major_locator().set_params(integer=True)
+    axis.legend()

@@ -1,0 +1,112 @@
+"""The review flag: which images are to be looked at again, by which rule, and what that finds."""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+import pandas as pd
+
+from common.ground_truth import LANDMARKS, NAME_COLUMN, landmark_values
+from common.results.figures import ERROR
+
+REVIEW_ERROR = 20  # px at 256×256 (report, "Recommendations for clinical use")
+REVIEW_TARGET = 0.8  # of the landmarks so far off: to be found by the review flag
+MAX_NAMES_SHOWN = 20
+
+
+def review_rules(
+    table: pd.DataFrame, limit: float, judged: tuple[str, ...] = LANDMARKS
+) -> dict[str, np.ndarray]:
+    """Return which images of a tester's table each rule flags for review: name → bool [N].
+
+    limit: the confidence that every landmark of an image must reach. judged: the landmarks that
+    count; one that the network never learned flags no image.
+    """
+    confidences, spreads = (
+        table[[f"{landmark}_{column}" for landmark in judged]].to_numpy(np.float64)
+        for column in ("confidence", "spread_px256")
+    )
+    implausible = table["prediction_plausible"].eq(False).fillna(False).to_numpy(bool)
+    rules = {"implausible prediction": implausible}
+    if not np.isnan(spreads).all():  # a single network has none
+        rules[f"spread above {REVIEW_ERROR} px"] = (spreads > REVIEW_ERROR).any(axis=1)
+    is_sure = (confidences >= limit).all(axis=1)  # NaN is flagged too
+    rules[f"confidence below {limit:g}"] = ~is_sure
+    return rules
+
+
+def needs_review(
+    table: pd.DataFrame, limit: float, judged: tuple[str, ...] = LANDMARKS
+) -> np.ndarray:
+    """Return which images are flagged by any of the review_rules: bool [N]."""
+    return np.any(list(review_rules(table, limit, judged).values()), axis=0)
+
+
+def choose_review_confidence(
+    table: pd.DataFrame, judged: tuple[str, ...] = LANDMARKS
+) -> float | None:
+    """Return the lowest limit of the confidence, in steps of 0.05, at which review_rules together
+    flag the images of at least 80 % of the landmarks more than 20 px off; None where no limit does.
+
+    table: of validation images; those with a plausible annotation count.
+    """
+    table = table[is_plausible_row(table)]
+    wrong = landmark_values(table, ERROR)[..., 0] > REVIEW_ERROR
+    if not wrong.any():
+        return None
+    for limit in np.arange(0, 1.05, 0.05).round(2):
+        found = wrong[needs_review(table, limit, judged)].sum()
+        if found >= REVIEW_TARGET * wrong.sum():
+            return limit
+    return None
+
+
+def is_plausible_row(table: pd.DataFrame) -> np.ndarray:
+    """Return which rows have a plausible annotation: bool [N], False where that is not known."""
+    return table["annotation_plausible"].eq(True).fillna(False).to_numpy(bool)
+
+
+def describe_review(
+    table: pd.DataFrame, split: str, limit: float, judged: tuple[str, ...] = LANDMARKS
+) -> str:
+    """Say which images are flagged, by which rule, least confident first, and what that finds; for
+    validation images, which limit of the confidence would do."""
+    flagged = table["review"].to_numpy(bool)
+    wrong = landmark_values(table, ERROR)[..., 0] > REVIEW_ERROR
+    lines = [f"Review: {flagged.sum()} of {len(flagged)} images flagged"]
+    far_off = f"of the {wrong.sum()} landmarks more than {REVIEW_ERROR} px off"
+    for rule, is_flagged in {**review_rules(table, limit, judged), "together": flagged}.items():
+        found = f", with {wrong[is_flagged].sum()} {far_off}" if wrong.any() else ""
+        lines.append(f"  {rule:<26}{is_flagged.sum():5d} images{found}")
+    wrapper = textwrap.TextWrapper(78, "  ", "  ", break_long_words=False)
+    if flagged.any():
+        columns = [f"{landmark}_confidence" for landmark in judged]
+        lowest = table.loc[flagged, columns].min(axis=1).sort_values(kind="stable")
+        names = table.loc[lowest.index, NAME_COLUMN].tolist()
+        more = len(names) - MAX_NAMES_SHOWN
+        if more > 0:
+            names[MAX_NAMES_SHOWN:] = [f"… and {more} more (the table names all)"]
+        lines += wrapper.wrap(f"Least confident first: {', '.join(names)}")
+    if split == "val" and wrong.any():
+        chosen = choose_review_confidence(table, judged)
+        plausible = is_plausible_row(table)
+        lines += wrapper.wrap(
+            f"Lowest --review_confidence that finds {REVIEW_TARGET:.0%} of the "
+            f"{wrong[plausible].sum()} landmarks so far off on the {plausible.sum()} images with "
+            f"a plausible annotation: {'none' if chosen is None else f'{chosen:g}'}"
+        )
+    return "\n".join(lines)
+
+
+def describe_review_by_reader(distances: np.ndarray, flagged: np.ndarray) -> str:
+    """Say what the review flag, bool [N], finds by the distances [N, 4] of the predictions to a
+    second reader."""
+    wrong, passed = distances > REVIEW_ERROR, distances[~flagged]
+    text = (
+        f"Review: {flagged.sum()} flagged images have {wrong[flagged].sum()} of the "
+        f"{wrong.sum()} landmarks more than {REVIEW_ERROR} px from the second reader"
+    )
+    if np.isfinite(passed).any():
+        text += f"; mean error of the other images {np.nanmean(passed):.2f} px"
+    return "\n".join(textwrap.wrap(text, 78, subsequent_indent="  "))

@@ -1,0 +1,65 @@
+"""A test is a table: one row per image, as a tester writes it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from common.annotations.biometry import DIAMETERS, circumference, diameters, measure_axes
+from common.evaluation import Predictions
+from common.ground_truth import LANDMARKS, NAME_COLUMN, landmark_columns
+from common.results.figures import ERROR
+from common.results.review import needs_review
+
+
+def prediction_table(
+    predictions: Predictions,
+    split: str,
+    model_sha256: str,
+    review_confidence: float,
+    judged: tuple[str, ...] = LANDMARKS,
+) -> pd.DataFrame:
+    """Return what is known of each image after a test; the rest is NaN. The columns are explained
+    in ReadMe_Complete.txt, FILES AND COLUMNS. judged: the landmarks whose predictions mean
+    something; without the others, whether a prediction is plausible is not known."""
+    is_judged = np.isin(LANDMARKS, judged)[:, None]
+    meant = np.where(is_judged, predictions.predicted_px, np.nan)
+    columns = {
+        NAME_COLUMN: predictions.names,
+        "split": split,
+        "annotation_plausible": measure_axes(predictions.annotated_px)["plausible"].array,
+        "prediction_plausible": measure_axes(meant)["plausible"].array,
+        "review_confidence": review_confidence,
+        "model_sha256": model_sha256,
+    }
+    off = predictions.predicted_px - predictions.annotated_px
+    errors_px = np.linalg.norm(off, axis=-1)
+    by_landmark = {
+        "x": predictions.annotated_px[..., 0],
+        "y": predictions.annotated_px[..., 1],
+        "pred_x": predictions.predicted_px[..., 0],
+        "pred_y": predictions.predicted_px[..., 1],
+        ERROR: predictions.errors,
+        "error_px": errors_px,
+        "confidence": predictions.confidences,
+        "spread_px256": predictions.spreads,
+    }
+    has_rate = np.isfinite(predictions.rate).any()
+    if has_rate:
+        by_landmark["error_mm"] = predictions.rate[:, None] * errors_px
+    columns |= landmark_columns(by_landmark)
+    annotated, predicted = map(_lengths, (predictions.annotated_px, predictions.predicted_px))
+    for i, length in enumerate((*DIAMETERS, "hc")):
+        columns |= {f"{length}_px": annotated[:, i], f"{length}_pred_px": predicted[:, i]}
+        if has_rate:
+            columns[f"{length}_mm"] = predictions.rate * annotated[:, i]
+            columns[f"{length}_pred_mm"] = predictions.rate * predicted[:, i]
+    table = pd.DataFrame(columns)
+    table.insert(4, "review", needs_review(table, review_confidence, judged))
+    return table
+
+
+def _lengths(landmarks: np.ndarray) -> np.ndarray:
+    """Measure OFD, BPD and the circumference: [N, 4, 2] → [N, 3]."""
+    of_both = diameters(landmarks)
+    return np.column_stack([of_both, circumference(of_both)])

@@ -1,0 +1,198 @@
+"""What a tester does, from its arguments to its pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from common import UserError, evaluation
+from common.annotations.audit import describe_annotations, describe_splits
+from common.annotations.names import describe_other_rule
+from common.annotations.readers import (
+    PREDICTED_TO_SECOND,
+    compare_readers,
+    describe_readers,
+    matched_distances,
+    read_second_reader,
+    reader_columns,
+)
+from common.basics.files import check_outputs, write_table
+from common.basics.pictures import save_picture
+from common.ground_truth import (
+    LANDMARK_NAMES,
+    LANDMARKS,
+    NAME_COLUMN,
+    has_landmarks,
+    image_table,
+    plain_name,
+    read_ground_truth,
+    split_ground_truth,
+)
+from common.images import list_images, load_images
+from common.models import count_parameters
+from common.results.pictures import draw_errors, draw_predictions
+from common.results.review import describe_review, describe_review_by_reader, is_plausible_row
+from common.results.table import prediction_table
+from common.results.text import describe_test
+from common.runs.devices import make_repeatable, select_device
+from common.runs.weights import load_weights
+
+
+def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
+    """Test one or several trainings of a network: write the table, draw the pictures, print the
+    errors; only predict where nothing is annotated. Raises UserError for what cannot be used."""
+    check_outputs(args)
+    device = select_device(args.device)
+    make_repeatable(0)  # nothing here is random; but the GPU is to repeat itself
+    rows, split = read_tested_rows(args)
+    models, sha256, untrained = load_models(network_class, args, split, rows[NAME_COLUMN])
+    data = load_images(rows, args.image_folder_path)
+    second = None
+    if args.second_csv_path:
+        second = read_second_reader(args.second_csv_path, data)
+    models = [model.to(device) for model in models]
+    started = time.monotonic()
+    predictions = evaluation.predict(models, data.to(device), args.batch_size)
+    milliseconds = 1000 * (time.monotonic() - started) / len(data)
+
+    limit, judged = args.review_confidence, find_judged(predictions.annotated, untrained)
+    table = prediction_table(predictions, split, sha256, limit, judged)
+    flagged = table["review"].to_numpy(bool)
+    texts = []
+    if has_landmarks(rows).any():
+        matched = matched_distances(predictions.annotated, predictions.predicted).px
+        texts += [describe_test(table), describe_other_rule(predictions.errors, matched)]
+    texts.append(describe_review(table, split, limit, judged))
+    if second is not None:
+        second = second.matched_with(predictions.annotated)
+        compared = compare_readers(predictions.annotated, second.at_256, predictions.predicted)
+        table = table.join(reader_columns(second, compared, predictions.rate))
+        groups = {
+            "All images": np.ones(len(table), bool),
+            "Plausible annotations": is_plausible_row(table),
+        }
+        by_reader = describe_review_by_reader(compared[PREDICTED_TO_SECOND].px, flagged)
+        texts.append(f"{describe_readers(compared, groups)}\n{by_reader}")
+    written = []
+    try:
+        write_table(table, args.csv_save_path)
+        written.append(f"Table:       {args.csv_save_path}")
+        shown = None if second is None else second.at_256
+        all_images = args.pred_save_path.lower().endswith(".pdf")
+        picture = draw_predictions(data, predictions, flagged, shown, all_images)
+        pictures = [("Predictions: ", picture, args.pred_save_path)]
+        if has_landmarks(rows).any():
+            pictures.append(
+                ("Errors:      ", draw_errors(predictions.errors), args.error_save_path)
+            )
+        for label, figure, path in pictures:
+            save_picture(figure, path)
+            written.append(label + path)
+        if len(pictures) == 1:
+            written.append("Errors:      not drawn, as no landmark is annotated")
+    finally:  # whatever happens to the files
+        print(f"Predicted in {milliseconds:.1f} ms per image\n")
+        print("\n\n".join(filter(None, [*texts, "\n".join(written)])))
+
+
+def read_tested_rows(args: Namespace) -> tuple[pd.DataFrame, str]:
+    """Read the ground truth. Returns the rows of the split that is to be tested, and its name: all
+    rows where nothing is annotated, and all images of the folder, or the one image, where there is
+    no ground truth. Raises UserError for a file, row or folder that cannot be used."""
+    if args.csv_path is None:
+        if os.path.isfile(args.image_folder_path):
+            folder, name = os.path.split(args.image_folder_path)
+            args.image_folder_path, names = folder or ".", [name]
+        else:
+            names = list_images(args.image_folder_path)
+        rows = image_table(names, args.image_folder_path)
+    else:
+        rows = read_ground_truth(args.csv_path)
+    split = args.split
+    if not has_landmarks(rows).any():
+        print("No landmark is annotated, so there is no split: all images are predicted")
+        split = "all"
+    splits = {"all": rows}
+    if split != "all":
+        splits = split_ground_truth(rows, args.split_by, args.csv_path)
+    print(f"{describe_splits(splits)}\n{describe_annotations(splits)}".rstrip())
+    return splits[split], split
+
+
+def load_models(
+    network_class: Callable[[], nn.Module], args: Namespace, split: str, names: pd.Series
+) -> tuple[list[nn.Module], str, set[str]]:
+    """Load a network for each file at args.model_path, to test it on the images of these names.
+
+    Returns the networks, on the CPU, the SHA-256 of the files, joined by +, and the names of the
+    landmarks that no training of theirs had. Raises UserError for a file that cannot be used, for
+    weights that are given twice, and for what refuse_checkpoint refuses.
+    """
+    models, hashes, untrained = [], [], []
+    for path in args.model_path:
+        model = network_class()
+        checkpoint = load_weights(model, path)
+        refuse_checkpoint(checkpoint, args, split, names, path)
+        of_one = [n for n in checkpoint.get("untrained_landmarks") or [] if n in LANDMARK_NAMES]
+        for landmark in of_one:
+            print(f"{path}: {landmark} was not trained: what is found for it means nothing")
+        if any(have_same_weights(model, other) for other in models):
+            raise UserError(f"{path}: these weights are given twice")
+        models.append(model)
+        untrained.append(set(of_one))
+        hashes.append(hashlib.sha256(Path(path).read_bytes()).hexdigest())
+    number = f", {len(models)} models" if len(models) > 1 else ""
+    print(f"{type(models[0]).__name__}: {count_parameters(models[0]):,} parameters{number}")
+    return models, "+".join(hashes), set.intersection(*untrained)
+
+
+def have_same_weights(model: nn.Module, other: nn.Module) -> bool:
+    """Return whether two networks of one class have the same weights."""
+    pairs = zip(model.state_dict().values(), other.state_dict().values())
+    return all(torch.equal(ours, theirs) for ours, theirs in pairs)
+
+
+def refuse_checkpoint(
+    checkpoint: dict[str, Any], args: Namespace, split: str, names: pd.Series, path: str
+) -> None:
+    """Raise UserError for another hypothesis's checkpoint, and for one that was trained on any of
+    these images, unless the split is train or all. A file of weights alone cannot tell."""
+    run_args, train_images = checkpoint.get("args"), checkpoint.get("train_images")
+    if not isinstance(run_args, dict):  # another package's
+        run_args = {}
+    hypothesis = run_args.get("hypothesis", args.hypothesis)
+    if hypothesis != args.hypothesis:
+        raise UserError(f"{path}: is a checkpoint of Hypothesis {hypothesis}")
+    if not isinstance(train_images, list) or split in ("train", "all"):
+        return
+    trained_names = {plain_name(str(name)) for name in train_images}
+    seen = names[names.map(plain_name).isin(trained_names)]
+    if len(seen):
+        raise UserError(
+            f"{path}: it, or the weights that it started from, was trained on {len(seen)} of the "
+            f"{len(names)} images of this split, {seen.iloc[0]} for one: another ground truth, or "
+            "another --split_by. Test with those of the training, or with --split all. If they "
+            "only share their names, test the file of the best weights, which has no record of "
+            "names"
+        )
+
+
+def find_judged(annotated: np.ndarray, untrained: set[str]) -> tuple[str, ...]:
+    """Return the landmarks whose predictions mean something, by which an image is flagged, and
+    print which are left out: those that no training image had, and those that no tested image has
+    although it has others. annotated: [N, 4, 2], NaN where a landmark is not annotated."""
+    is_known = np.isfinite(annotated).all(axis=2).any(axis=0)
+    is_left_out = np.isin(LANDMARK_NAMES, list(untrained)) | (~is_known & is_known.any())
+    if is_left_out.any():
+        names = ", ".join(np.array(LANDMARK_NAMES)[is_left_out])
+        print(f"The review flag leaves out {names}: not trained, or annotated in no tested image")
+    return tuple(np.array(LANDMARKS)[~is_left_out])
