@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
-from common import images, plots, sample_data
+from common import images, sample_data
 from common.evaluation import Predictions
 from common.ground_truth import COLUMNS
-from common.images import LandmarkImages
+from common.images import LandmarkImages, to_256
 from common.models import ResNetUNet, UNet
 
 ROOT = Path(__file__).parent.parent
@@ -34,6 +34,22 @@ HYPOTHESES = {
         ResNetUNet, "24,118,918", "hypothesis_3_resnet_unet.pth", ["--encoder_weights", "none"], 0.7
     ),
 }
+
+
+def single_spaced(text):
+    return " ".join(text.split())
+
+
+def refused(run, capsys, message):
+    """run() ends with status 2 and this message in one line; returns what was printed before."""
+    with pytest.raises(SystemExit) as stopped:
+        run()
+    printed = capsys.readouterr()
+    assert stopped.value.code == 2
+    lines = [line for line in printed.err.replace("\r", "\n").splitlines() if line.strip()]
+    (line,) = [line for line in lines if "%|" not in line]  # no progress bar
+    assert message in line
+    return printed.out
 
 
 def script(kind, number):
@@ -82,15 +98,51 @@ def table_of(*landmarks, names=None):
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def images_of(names, images, landmarks, sizes, rate=np.nan):
+    """LandmarkImages with these landmarks in px of the 256×256 images (or of the images' own)."""
+    height, width = images.shape[-2:]
+    sizes = np.asarray(sizes, float)
+    landmarks_px = np.asarray(landmarks, float) * sizes[:, None] / [width, height]
+    rate = np.full(len(names), rate)
+    return LandmarkImages(list(names), images, landmarks, sizes, landmarks_px, rate)
+
+
 def some_images(count, seed):
     """Random grey images of 32×32 px with random landmarks."""
     generator = torch.Generator().manual_seed(seed)
-    return LandmarkImages(
-        [f"{seed}-{i}.png" for i in range(count)],
-        torch.randint(0, 256, (count, 1, 32, 32), generator=generator, dtype=torch.uint8),
-        32 * torch.rand(count, 4, 2, generator=generator),
-        np.full((count, 2), 32.0),
-    )
+    images = torch.randint(0, 256, (count, 1, 32, 32), generator=generator, dtype=torch.uint8)
+    landmarks = 32 * torch.rand(count, 4, 2, generator=generator)
+    names = [f"{seed}-{i}.png" for i in range(count)]
+    return images_of(names, images, landmarks, np.full((count, 2), 32.0))
+
+
+def predictions_of(annotated_px, predicted_px, sizes, **others):
+    """Predictions with these landmarks in px of the original images; by default they are sure, of
+    one network, and without a pixel size, and the errors are the distances at 256×256."""
+    annotated_px, predicted_px = np.asarray(annotated_px, float), np.asarray(predicted_px, float)
+    sizes = np.asarray(sizes, float)
+    count = len(annotated_px)
+    annotated, predicted = to_256(annotated_px, sizes), to_256(predicted_px, sizes)
+    given = {
+        "names": np.array([f"{i}.png" for i in range(count)]),
+        "sizes": sizes,
+        "rate": np.full(count, np.nan),
+        "annotated": annotated,
+        "predicted": predicted,
+        "annotated_px": annotated_px,
+        "predicted_px": predicted_px,
+        "errors": np.linalg.norm(predicted - annotated, axis=-1),
+        "confidences": np.ones((count, 4)),
+        "spreads": np.full((count, 4), np.nan),
+    }
+    return Predictions(**{**given, **others})
+
+
+def some_of(predictions, *indices):
+    """The predictions of these images, in this order; an image may stand there twice."""
+    chosen = np.array(indices)
+    of_all = vars(predictions)
+    return Predictions(**{name: values[chosen] for name, values in of_all.items()})
 
 
 @pytest.fixture
@@ -103,10 +155,10 @@ def predictions():
     first = [[256, 240], [256, 360], [211, 300], [301, 300]]
     second = [[100, 300], [100, 420], [100, 450], [100, 600]]
     found = [[256, 255], [256, 345], [301, 300], [211, 300]]
-    return Predictions(
-        names=np.array(["0.png", "1.png"]),
-        annotated=np.array([first, second], float),
-        predicted=np.array([found, second], float),
+    return predictions_of(
+        [first, second],
+        [found, second],
+        [[512, 768]] * 2,
         errors=np.array([[15 / 3, 15 / 3, 90 / 2, 90 / 2], [0, 0, 0, 0]]),
         confidences=np.array([[0.9, 0.8, 0.01, 1.0], [1.0, 1.0, 1.0, 1.0]]),
         spreads=np.array([[0.0, 3.0, 20.0, 1.0], [0.0, 0.0, 20.5, 0.0]]),
@@ -122,8 +174,7 @@ def small_images(monkeypatch):
 
 def use_small_images(monkeypatch):
     """The same, for a fixture that several tests share."""
-    for room in (images, plots):
-        monkeypatch.setattr(room, "IMAGE_SIZE", 64)
+    monkeypatch.setattr(images, "IMAGE_SIZE", 64)
 
 
 @pytest.fixture(scope="session")
