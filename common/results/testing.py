@@ -25,7 +25,7 @@ from common.models import count_parameters
 from common.results import review
 from common.results.pictures import draw_errors, draw_predictions
 from common.results.table import prediction_table
-from common.results.text import describe_test
+from common.results.text import describe_circumference, describe_test
 from common.runs.devices import make_repeatable, select_device
 from common.runs.weights import load_weights
 
