@@ -57,18 +57,8 @@ def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     texts.append(review.describe_review(table, split, limit, judged))
     if second is not None:
         second = second.matched_with(predictions.annotated)
-        compared = readers.compare_readers(
-            predictions.annotated, second.at_256, predictions.predicted
-        )
-        table = table.join(readers.reader_columns(second, compared, predictions.rate))
-        groups = {
-            "All images": np.ones(len(table), bool),
-            "Plausible annotations": review.is_plausible_row(table),
-        }
-        by_reader = review.describe_review_by_reader(
-            compared[readers.PREDICTED_TO_SECOND].px, flagged
-        )
-        texts.append(f"{readers.describe_readers(compared, groups)}\n{by_reader}")
+        table, text = judge_by_reader(second, predictions, table)
+        texts += [text, describe_circumference(table)]
     written = []
     try:
         write_table(table, args.csv_save_path)
@@ -89,6 +79,23 @@ def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     finally:  # whatever happens to the files
         print(f"Predicted in {milliseconds:.1f} ms per image\n")
         print("\n\n".join(filter(None, [*texts, "\n".join(written)])))
+
+
+def judge_by_reader(
+    second: readers.SecondReader, predictions: evaluation.Predictions, table: pd.DataFrame
+) -> tuple[pd.DataFrame, str]:
+    """Return the table with the columns of a second reader, and how far apart annotations,
+    predictions and this reader are."""
+    annotated, predicted = predictions.annotated, predictions.predicted
+    compared = readers.compare_readers(annotated, second.at_256, predicted)
+    groups = {
+        "All images": np.ones(len(table), bool),
+        "Plausible annotations": review.is_plausible_row(table),
+    }
+    distances, flagged = compared[readers.PREDICTED_TO_SECOND].px, table["review"].to_numpy(bool)
+    by_reader = review.describe_review_by_reader(distances, flagged)
+    table = table.join(readers.reader_columns(second, compared, predictions.rate))
+    return table, f"{readers.describe_readers(compared, groups)}\n{by_reader}"
 
 
 def read_tested_rows(args: Namespace) -> tuple[pd.DataFrame, str]:
