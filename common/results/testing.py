@@ -17,6 +17,7 @@ from torch import nn
 from common import UserError, evaluation, ground_truth, images
 from common.annotations import readers
 from common.annotations.audit import describe_annotations, describe_splits
+from common.annotations.biometry import describe_circumference
 from common.annotations.names import describe_other_rule
 from common.basics.files import check_outputs, write_table
 from common.basics.pictures import save_picture
@@ -25,7 +26,7 @@ from common.models import count_parameters
 from common.results import review
 from common.results.pictures import draw_errors, draw_predictions
 from common.results.table import prediction_table
-from common.results.text import describe_circumference, describe_test
+from common.results.text import describe_test
 from common.runs.devices import make_repeatable, select_device
 from common.runs.weights import load_weights
 
@@ -39,7 +40,7 @@ def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     rows, split = read_tested_rows(args)
     models, sha256, untrained = load_models(network_class, args, split, rows[NAME_COLUMN])
     data = images.load_images(rows, args.image_folder_path)
-    second = None
+    second, shown = None, None
     if args.second_csv_path:
         second = readers.read_second_reader(args.second_csv_path, data)
     models = [model.to(device) for model in models]
@@ -56,14 +57,12 @@ def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
         texts += [describe_test(table), describe_other_rule(predictions.errors, matched)]
     texts.append(review.describe_review(table, split, limit, judged))
     if second is not None:
-        second = second.matched_with(predictions.annotated)
-        table, text = judge_by_reader(second, predictions, table)
-        texts += [text, describe_circumference(table)]
+        table, shown, by_reader = judge_by_reader(second, predictions, table)
+        texts += by_reader
     written = []
     try:
         write_table(table, args.csv_save_path)
         written.append(f"Table:       {args.csv_save_path}")
-        shown = None if second is None else second.at_256
         all_images = args.pred_save_path.lower().endswith(".pdf")
         picture = draw_predictions(data, predictions, flagged, shown, all_images)
         pictures = [("Predictions: ", picture, args.pred_save_path)]
@@ -83,19 +82,21 @@ def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
 
 def judge_by_reader(
     second: readers.SecondReader, predictions: evaluation.Predictions, table: pd.DataFrame
-) -> tuple[pd.DataFrame, str]:
-    """Return the table with the columns of a second reader, and how far apart annotations,
-    predictions and this reader are."""
-    annotated, predicted = predictions.annotated, predictions.predicted
-    compared = readers.compare_readers(annotated, second.at_256, predicted)
+) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
+    """Return the table with the columns of a second reader, this reader's landmarks [N, 4, 2] in px
+    of the 256×256 image, and how far apart annotations, predictions and this reader are."""
+    second = second.matched_with(predictions.annotated)
+    compared = readers.compare_readers(predictions.annotated, second.at_256, predictions.predicted)
+    flagged = table["review"].to_numpy(bool)
     groups = {
         "All images": np.ones(len(table), bool),
+        "Not flagged": ~flagged,
         "Plausible annotations": review.is_plausible_row(table),
     }
-    distances, flagged = compared[readers.PREDICTED_TO_SECOND].px, table["review"].to_numpy(bool)
-    by_reader = review.describe_review_by_reader(distances, flagged)
+    by_flag = review.describe_review_by_reader(compared[readers.PREDICTED_TO_SECOND].px, flagged)
+    distances = f"{readers.describe_readers(compared, groups)}\n{by_flag}"
     table = table.join(readers.reader_columns(second, compared, predictions.rate))
-    return table, f"{readers.describe_readers(compared, groups)}\n{by_reader}"
+    return table, second.at_256, [distances, describe_circumference(table, groups)]
 
 
 def read_tested_rows(args: Namespace) -> tuple[pd.DataFrame, str]:

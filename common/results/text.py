@@ -117,28 +117,3 @@ def _cell(row: Row, figures: dict[str, float]) -> str:
     _, format_, names = row
     values = [figures.get(name, np.nan) for name in names]
     return format_.format(*values) if np.isfinite(values).all() else ""
-
-
-def describe_circumference(table: pd.DataFrame) -> str:
-    """Say how far the circumference of the head, predicted and annotated, is from a second reader's
-    in mm, in all images, in those that are not flagged and in those with a plausible annotation;
-    "" where it is not known."""
-    if "second_hc_mm" not in table:
-        return ""
-    groups = {
-        "all": np.ones(len(table), bool),
-        "not flagged": ~table["review"].to_numpy(bool),
-        "plausible": is_plausible_row(table),
-    }
-    lines = ["Circumference of the head, less the second reader's (mm: mean absolute error, bias)"]
-    for label, column in (("predicted", "hc_pred_mm"), ("annotated", "hc_mm")):
-        off = table[column] - table["second_hc_mm"]
-        cells = [
-            f"{name} {off[is_in].abs().mean():.2f}, {off[is_in].mean():.2f} "
-            f"({off[is_in].count()} images)"
-            for name, is_in in groups.items()
-            if off[is_in].notna().any()
-        ]
-        if cells:
-            lines.append(f"  {label:<12}{'; '.join(cells)}")
-    return "\n".join(lines)
