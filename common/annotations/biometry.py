@@ -94,3 +94,19 @@ def normalised_errors(predicted: np.ndarray, annotated: np.ndarray) -> np.ndarra
     exchanged = np.linalg.norm(found - true[:, :, ::-1], axis=-1).mean(axis=-1)
     lengths = diameters(annotated)
     return np.minimum(as_named, exchanged) / np.where(lengths > 0, lengths, np.nan)
+
+
+def describe_circumference(table: pd.DataFrame, groups: dict[str, np.ndarray]) -> str:
+    """Say how far the circumference of the head, predicted and annotated, is from a second reader's
+    in a tester's table, in groups of images, bool [N] by name; "" where it is not known in mm."""
+    if "second_hc_mm" not in table:
+        return ""
+    lines = ["Circumference of the head less the second reader's, mm (mean absolute error, bias)"]
+    for group, is_in in groups.items():
+        for label, column in (("annotated", "hc_mm"), ("predicted", "hc_pred_mm")):
+            off = (table[column] - table["second_hc_mm"])[is_in].dropna()
+            if len(off):
+                name = f"{group}, {label}"
+                figures = f"{off.abs().mean():8.2f}{off.mean():8.2f}"
+                lines.append(f"  {name:<34}{len(off):>5} images{figures}")
+    return "\n".join(lines)

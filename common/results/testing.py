@@ -14,33 +14,17 @@ import pandas as pd
 import torch
 from torch import nn
 
-from common import UserError, evaluation
+from common import UserError, evaluation, ground_truth, images
+from common.annotations import readers
 from common.annotations.audit import describe_annotations, describe_splits
+from common.annotations.biometry import describe_circumference
 from common.annotations.names import describe_other_rule
-from common.annotations.readers import (
-    PREDICTED_TO_SECOND,
-    compare_readers,
-    describe_readers,
-    matched_distances,
-    read_second_reader,
-    reader_columns,
-)
 from common.basics.files import check_outputs, write_table
 from common.basics.pictures import save_picture
-from common.ground_truth import (
-    LANDMARK_NAMES,
-    LANDMARKS,
-    NAME_COLUMN,
-    has_landmarks,
-    image_table,
-    plain_name,
-    read_ground_truth,
-    split_ground_truth,
-)
-from common.images import list_images, load_images
+from common.ground_truth import LANDMARK_NAMES, LANDMARKS, NAME_COLUMN, has_landmarks, plain_name
 from common.models import count_parameters
+from common.results import review
 from common.results.pictures import draw_errors, draw_predictions
-from common.results.review import describe_review, describe_review_by_reader, is_plausible_row
 from common.results.table import prediction_table
 from common.results.text import describe_test
 from common.runs.devices import make_repeatable, select_device
@@ -55,10 +39,10 @@ def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     make_repeatable(0)  # nothing here is random; but the GPU is to repeat itself
     rows, split = read_tested_rows(args)
     models, sha256, untrained = load_models(network_class, args, split, rows[NAME_COLUMN])
-    data = load_images(rows, args.image_folder_path)
-    second = None
+    data = images.load_images(rows, args.image_folder_path)
+    second, shown = None, None
     if args.second_csv_path:
-        second = read_second_reader(args.second_csv_path, data)
+        second = readers.read_second_reader(args.second_csv_path, data)
     models = [model.to(device) for model in models]
     started = time.monotonic()
     predictions = evaluation.predict(models, data.to(device), args.batch_size)
@@ -69,24 +53,16 @@ def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     flagged = table["review"].to_numpy(bool)
     texts = []
     if has_landmarks(rows).any():
-        matched = matched_distances(predictions.annotated, predictions.predicted).px
+        matched = readers.matched_distances(predictions.annotated, predictions.predicted).px
         texts += [describe_test(table), describe_other_rule(predictions.errors, matched)]
-    texts.append(describe_review(table, split, limit, judged))
+    texts.append(review.describe_review(table, split, limit, judged))
     if second is not None:
-        second = second.matched_with(predictions.annotated)
-        compared = compare_readers(predictions.annotated, second.at_256, predictions.predicted)
-        table = table.join(reader_columns(second, compared, predictions.rate))
-        groups = {
-            "All images": np.ones(len(table), bool),
-            "Plausible annotations": is_plausible_row(table),
-        }
-        by_reader = describe_review_by_reader(compared[PREDICTED_TO_SECOND].px, flagged)
-        texts.append(f"{describe_readers(compared, groups)}\n{by_reader}")
+        table, shown, by_reader = judge_by_reader(second, predictions, table)
+        texts += by_reader
     written = []
     try:
         write_table(table, args.csv_save_path)
         written.append(f"Table:       {args.csv_save_path}")
-        shown = None if second is None else second.at_256
         all_images = args.pred_save_path.lower().endswith(".pdf")
         picture = draw_predictions(data, predictions, flagged, shown, all_images)
         pictures = [("Predictions: ", picture, args.pred_save_path)]
@@ -104,6 +80,25 @@ def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
         print("\n\n".join(filter(None, [*texts, "\n".join(written)])))
 
 
+def judge_by_reader(
+    second: readers.SecondReader, predictions: evaluation.Predictions, table: pd.DataFrame
+) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
+    """Return the table with the columns of a second reader, this reader's landmarks [N, 4, 2] in px
+    of the 256×256 image, and how far apart annotations, predictions and this reader are."""
+    second = second.matched_with(predictions.annotated)
+    compared = readers.compare_readers(predictions.annotated, second.at_256, predictions.predicted)
+    flagged = table["review"].to_numpy(bool)
+    groups = {
+        "All images": np.ones(len(table), bool),
+        "Not flagged": ~flagged,
+        "Plausible annotations": review.is_plausible_row(table),
+    }
+    by_flag = review.describe_review_by_reader(compared[readers.PREDICTED_TO_SECOND].px, flagged)
+    distances = f"{readers.describe_readers(compared, groups)}\n{by_flag}"
+    table = table.join(readers.reader_columns(second, compared, predictions.rate))
+    return table, second.at_256, [distances, describe_circumference(table, groups)]
+
+
 def read_tested_rows(args: Namespace) -> tuple[pd.DataFrame, str]:
     """Read the ground truth. Returns the rows of the split that is to be tested, and its name: all
     rows where nothing is annotated, and all images of the folder, or the one image, where there is
@@ -113,17 +108,17 @@ def read_tested_rows(args: Namespace) -> tuple[pd.DataFrame, str]:
             folder, name = os.path.split(args.image_folder_path)
             args.image_folder_path, names = folder or ".", [name]
         else:
-            names = list_images(args.image_folder_path)
-        rows = image_table(names, args.image_folder_path)
+            names = images.list_images(args.image_folder_path)
+        rows = ground_truth.image_table(names, args.image_folder_path)
     else:
-        rows = read_ground_truth(args.csv_path)
+        rows = ground_truth.read_ground_truth(args.csv_path)
     split = args.split
     if not has_landmarks(rows).any():
         print("No landmark is annotated, so there is no split: all images are predicted")
         split = "all"
     splits = {"all": rows}
     if split != "all":
-        splits = split_ground_truth(rows, args.split_by, args.csv_path)
+        splits = ground_truth.split_ground_truth(rows, args.split_by, args.csv_path)
     print(f"{describe_splits(splits)}\n{describe_annotations(splits)}".rstrip())
     return splits[split], split
 

@@ -15,33 +15,17 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
-from common import UserError
+from common import UserError, ground_truth
 from common.annotations.audit import describe_annotations, describe_splits
 from common.annotations.names import describe_end_names
 from common.augmentation import Augment
 from common.basics import processes
 from common.basics.files import check_outputs
-from common.ground_truth import (
-    LANDMARK_NAMES,
-    has_landmarks,
-    plain_name,
-    read_ground_truth,
-    split_ground_truth,
-)
+from common.ground_truth import LANDMARK_NAMES, has_landmarks, plain_name
 from common.images import LandmarkImages, dataset_fingerprint, load_images
 from common.models import count_parameters
-from common.runs import devices
-from common.runs.checkpoint import (
-    EPOCH_VALUES,
-    History,
-    Run,
-    begin,
-    check_processes,
-    checkpoint_path,
-    is_resumed,
-    resume,
-    save_run,
-)
+from common.runs import checkpoint, devices
+from common.runs.checkpoint import History, Run, checkpoint_path
 from common.runs.curves import draw_curves
 from common.training import train_one_epoch, training_batches, validate, validation_batches
 
@@ -68,8 +52,8 @@ def load_data(args: Namespace, device: torch.device) -> tuple[LandmarkImages, La
     Images without an annotated landmark are left out. Raises UserError for a row or an image that
     cannot be used, and where no image is left in one of the two sets.
     """
-    table = read_ground_truth(args.csv_path)
-    splits = split_ground_truth(table, args.split_by, args.csv_path)
+    table = ground_truth.read_ground_truth(args.csv_path)
+    splits = ground_truth.split_ground_truth(table, args.split_by, args.csv_path)
     print(describe_splits(splits))
     print(describe_annotations(splits))
     print(describe_end_names(table), end="")
@@ -116,10 +100,10 @@ def fit(
     print(f"{type(model).__name__}: {count_parameters(model):,} parameters")
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     run = _describe_run(args, model, train_set, val_set)
-    if is_resumed(args):
-        run, history = resume(parts, run)
+    if checkpoint.is_resumed(args):
+        run, history = checkpoint.resume(parts, run)
     else:
-        run, history = begin(model, run)
+        run, history = checkpoint.begin(model, run)
     _warn(run, val_set.names)
     first_epoch = len(history["val_losses"]) + 1
     last_saved = time.monotonic()
@@ -146,11 +130,11 @@ def fit(
             history["best_model_state_dict"] = copy.deepcopy(model.state_dict())
         seconds = time.monotonic() - epoch_started
         values = (train_loss, val_loss, within, learning_rate, seconds)
-        for name, value in zip(EPOCH_VALUES, values):
+        for name, value in zip(checkpoint.EPOCH_VALUES, values):
             history[name].append(value)
         is_due = epoch == args.epochs or time.monotonic() - last_saved >= args.checkpoint_seconds
         if is_due and processes.rank() == 0:
-            save_run(parts, run, history)
+            checkpoint.save_run(parts, run, history)
             draw_curves(history, args.plot_save_path)
             last_saved = time.monotonic()
         print(_describe_epoch(history, args.epochs, is_best))
@@ -174,7 +158,7 @@ def _describe_run(
             name for name, images in zip(LANDMARK_NAMES, annotated_images.tolist()) if images == 0
         ],
     }
-    check_processes(run)
+    checkpoint.check_processes(run)
     return run
 
 
