@@ -10,7 +10,7 @@ import pandas as pd
 from common.evaluation import BAND_NAMES
 from common.ground_truth import LANDMARK_NAMES, NAME_COLUMN, landmark_values
 from common.results.figures import ERROR, LENGTHS, TARGET, all_figures
-from common.results.intervals import interval, resampled_figures
+from common.results.intervals import mean_interval
 from common.results.review import is_plausible_row
 
 Row = tuple[str, str, list[str]]  # its label, its format, and the figures that are put into it
@@ -88,8 +88,7 @@ def describe_test(table: pd.DataFrame) -> str:
 def figures_with_interval(table: pd.DataFrame) -> dict[str, float]:
     """Return all_figures of a table, and the ends of the 95 % interval of the mean, NaN for fewer
     than ten images."""
-    resampled = resampled_figures(landmark_values(table, ERROR)[..., 0], table[NAME_COLUMN])
-    low, high = (np.nan, np.nan) if resampled is None else interval(resampled["Mean"])
+    low, high = mean_interval(landmark_values(table, ERROR)[..., 0], table[NAME_COLUMN])
     return {**all_figures(table), "Mean, low": low, "Mean, high": high}
 
 
