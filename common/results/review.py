@@ -27,8 +27,10 @@ def review_rules(
         table[[f"{landmark}_{column}" for landmark in judged]].to_numpy(np.float64)
         for column in ("confidence", "spread_px256")
     )
-    implausible = table["prediction_plausible"].eq(False).fillna(False).to_numpy(bool)
-    rules = {"implausible prediction": implausible}
+    rules = {}
+    if table["prediction_plausible"].notna().any():  # it is not known without all four landmarks
+        implausible = table["prediction_plausible"].eq(False).fillna(False).to_numpy(bool)
+        rules["implausible prediction"] = implausible
     if not np.isnan(spreads).all():  # a single network has none
         rules[f"spread above {REVIEW_ERROR} px"] = (spreads > REVIEW_ERROR).any(axis=1)
     is_sure = (confidences >= limit).all(axis=1)  # NaN is flagged too

@@ -75,14 +75,14 @@ def describe_test(table: pd.DataFrame) -> str:
         "plausible annotation": is_plausible_row(table),
     }
     is_annotated = np.isfinite(landmark_values(table, ERROR)).any(axis=(1, 2))
-    columns, remarks = {"all images": figures_with_interval(table)}, []
+    columns, remarks = {"all images": figures_with_interval(table)}, [""]
     for name, is_in in groups.items():
         number = (is_in & is_annotated).sum()
         if 0 < number < is_annotated.sum():
             columns[name] = figures_with_interval(table[is_in])
         else:
             remarks.append(f"{name.capitalize()}: {'all of them' if number else 'none'}")
-    return "\n".join([*_lay_out(columns), *remarks])
+    return "\n".join([*_lay_out(columns), *remarks]).rstrip()
 
 
 def figures_with_interval(table: pd.DataFrame) -> dict[str, float]:
