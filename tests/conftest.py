@@ -15,6 +15,7 @@ from common.evaluation import Predictions
 from common.ground_truth import COLUMNS
 from common.images import LandmarkImages, to_256
 from common.models import ResNetUNet, UNet
+from common.results.table import prediction_table
 
 ROOT = Path(__file__).parent.parent
 
@@ -143,6 +144,17 @@ def some_of(predictions, *indices):
     chosen = np.array(indices)
     of_all = vars(predictions)
     return Predictions(**{name: values[chosen] for name, values in of_all.items()})
+
+
+def table_of_test(predictions, split="test", limit=0.7, **others):
+    """The table of a tester that found these predictions, with the review flag's limit."""
+    return prediction_table(predictions, split, "abc", limit, **others)
+
+
+def arc_length(long, short):
+    """The circumference of an ellipse with these axes, along a million chords."""
+    turn = np.linspace(0, 2 * np.pi, 1_000_001)
+    return np.hypot(np.diff(long / 2 * np.cos(turn)), np.diff(short / 2 * np.sin(turn))).sum()
 
 
 @pytest.fixture
