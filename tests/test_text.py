@@ -190,22 +190,6 @@ def test_the_mean_of_ten_images_has_an_interval_and_that_of_nine_has_none(
     assert ("interval of the mean" in describe_test(table_of_test(some))) is has_interval
 
 
-def test_the_circumference_by_a_second_reader_stands_beside_that_by_the_annotation(three):
-    """The second reader's circumferences are 1, 2 and 6 mm longer than those that are found."""
-    three.rate[:] = 0.2
-    table = table_of_test(three, limit=0)
-    without = cells_of(describe_test(table))
-    table["second_hc_mm"] = table["hc_pred_mm"] + [1, 2, 6]
-    for name in ("ofd_1", "ofd_2", "bpd_1", "bpd_2"):
-        table[f"{name}_pred_second_px256"] = 77.0
-    cells = cells_of(describe_test(table))
-    assert cells.pop((LENGTHS, "HC to second reader, mm"))[0] == "3.00 ± 2.16, 2.00"
-    spread = 1.96 * 7**0.5
-    bias = f"-3.00 ({-3 - spread:.2f} to {-3 + spread:.2f})"
-    assert cells.pop((BIAS, "HC to second reader, mm"))[0] == bias
-    assert cells == without  # nothing else changes
-
-
 def test_the_first_numbers_of_a_column_end_below_one_another(three):
     title, *lines = describe_test(table_of_test(three, limit=0)).splitlines()
     rows = [line for line in lines if re.match("Images|Landmarks|  ", line)]
