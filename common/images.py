@@ -284,7 +284,9 @@ def read_image(folder: Path, name: str, files: Mapping[str, str]) -> Decoded:
             image = cv2.imdecode(content, flags)
     except OSError as error:
         raise UserError(f"{name}: cannot be read: {error.strerror}") from error
-    except cv2.error:  # an empty file, or a header that claims an impossible size
+    except cv2.error as error:  # an empty file, or a header that claims an impossible size
+        if error.code == cv2.Error.StsNoMem:  # which is not the file's fault
+            raise
         image = None
     # OpenCV silently fills the rest of a JPEG that breaks off with grey. The end marker FF D9 must
     # follow the last start of a scan, FF DA; in its data FF stands before 00 or a restart marker.
