@@ -291,7 +291,7 @@ def _decode(content: np.ndarray, name: str) -> Decoded:
     try:
         image = cv2.imdecode(content, flags)
     except cv2.error as error:  # an empty file, or a header that claims an impossible size
-        if error.code == cv2.Error.StsNoMem:
+        if error.code == cv2.Error.StsNoMem:  # which is not the file's fault
             raise
         image = None
     # OpenCV silently fills the rest of a JPEG that breaks off with grey. The end marker FF D9 must

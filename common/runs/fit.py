@@ -37,12 +37,12 @@ def set_up(args: Namespace) -> torch.device:
     for initial weights that are missing, and for a device or a precision that is not available.
     """
     check_outputs(args, checkpoint_save_path=checkpoint_path(args.model_save_path))
-    missing = args.initial_weights and not os.path.exists(args.initial_weights)
-    if missing and not (args.resume and os.path.exists(checkpoint_path(args.model_save_path))):
-        raise UserError(f"{args.initial_weights}: no such file of weights")
     device = processes.init_process_group(devices.select_device(args.device))
     if args.precision == "fp16" and device.type == "cpu":
         raise UserError("--precision fp16 is for CUDA devices; on a CPU use bf16 or fp32")
+    is_fresh = not checkpoint.is_resumed(args)
+    if is_fresh and args.initial_weights and not os.path.exists(args.initial_weights):
+        raise UserError(f"{args.initial_weights}: no such file of weights")
     return device
 
 
@@ -199,8 +199,10 @@ def _describe_epoch(history: History, epochs: int, is_best: bool) -> str:
 
 def _report(history: History, first_epoch: int, args: Namespace) -> None:
     """Print what the run has come to, and where its files are."""
+    seconds = history["epoch_seconds"]
+    epochs = f"{len(seconds)} epoch{'s' if len(seconds) > 1 else ''}"
     if first_epoch > args.epochs:
-        print(f"All {args.epochs} epochs are done already; nothing is left to train")
+        print(f"{epochs} done already; nothing is left to train")
         draw_curves(history, args.plot_save_path)  # it may have been killed before
         return
     train_losses = history["train_losses"]
@@ -209,8 +211,6 @@ def _report(history: History, first_epoch: int, args: Namespace) -> None:
     best = val_losses.index(min(val_losses))
     gap_of_best = val_losses[best] - train_losses[best]
     gap_of_last = val_losses[-1] - train_losses[-1]
-    seconds = history["epoch_seconds"]
-    epochs = f"{len(seconds)} epoch{'s' if len(seconds) > 1 else ''}"
     print(
         f"Trained {epochs} in {sum(seconds) / 60:.1f} minutes; best "
         f"validation loss {val_losses[best]:.6f} in epoch {best + 1}\n"
