@@ -1,7 +1,9 @@
 """What the tests share: the three hypotheses, small data, and weights for it."""
 
+import contextlib
 import importlib
 import math
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -229,3 +231,15 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+@contextlib.contextmanager
+def pipe_of(table):
+    """The path of a pipe with this CSV, as a shell gives it for <(…): what was read is gone."""
+    reading, writing = os.pipe()
+    os.write(writing, table.to_csv(index=False).encode())
+    os.close(writing)
+    try:
+        yield f"/dev/fd/{reading}"
+    finally:
+        os.close(reading)
