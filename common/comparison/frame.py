@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from common.annotations.readers import MATCHED, PREDICTED_TO_SECOND
-from common.comparison.recipes import compare_recipes, pairs_won
+from common.comparison.recipes import compare_recipes, pairs_won, training_means
 from common.comparison.tables import PLAUSIBLE, errors_of
+from common.comparison.trainings import training_figures
 from common.ground_truth import NAME_COLUMN
 from common.results.figures import ERROR, all_figures
 from common.results.intervals import interval, resampled_figures
 
 COLUMNS = ["images", "figure", "test", "value", "low", "high", "lowest", "highest", "trainings"]
 ALL_IMAGES, TRAINING = "All images", "Training"
-# Figures of a pair of recipes; the name of the other one follows.
-LESS, WON, PAIRS, AS_FAR = (
+# Figures of a pair of recipes; the name of the other one follows. The last five are of pairs of
+# which both have several trainings.
+LESS, IMAGES_ERROR, TRAININGS_ERROR, WON, PAIRS, AS_FAR = (
     "Mean less that of ",
+    "Standard error from the images, less ",
+    "Standard error from the trainings, less ",
     "Pairs of trainings won against ",
     "Pairs of trainings with ",
     "Share of divisions as far from half, with ",
@@ -57,9 +62,11 @@ def compare(recipes: Recipes) -> tuple[pd.DataFrame, list[str]]:
         ("With the ends matched", MATCHED),
         ("By the second reader, with the ends matched", PREDICTED_TO_SECOND),
     ):
-        if all(np.isfinite(errors_of(table, column)).any() for table in tables):
+        if not all(f"ofd_1_{column}" in table for table in tables):
+            continue
+        if np.isfinite(errors_of(first, column)).any():  # known are the same in all tables
             rows += _rows(title, recipes, column)
-        elif all(f"ofd_1_{column}" in table for table in tables):
+        else:
             remarks.append(f"{title}: none of these images")
     return pd.DataFrame(rows, columns=COLUMNS), remarks
 
@@ -72,13 +79,13 @@ def _rows(images: str, recipes: Recipes, column: str) -> list[tuple]:
         if of_trainings[0] is not None:  # the images are the same in all trainings
             resampled[name] = sum(of_trainings) / len(of_trainings)
         figures = pd.DataFrame([all_figures(table, column) for table in tables])
-        rows += summarise_trainings(images, name, figures, resampled.get(name))
+        rows += _summarise(images, name, figures, resampled.get(name))
     for first, second in itertools.combinations(recipes, 2):
         rows += _pair_rows(images, first, second, recipes, column, resampled)
     return rows
 
 
-def summarise_trainings(
+def _summarise(
     images: str, name: str, figures: pd.DataFrame, resampled: pd.DataFrame | None = None
 ) -> list[tuple]:
     """Return the rows of a recipe. figures: a row for each training, a column for each figure.
@@ -105,7 +112,7 @@ def _pair_rows(
     """Return the rows of a pair of recipes: the difference of their means, its interval over the
     images and, where both have several trainings, the trainings; then which pairs are won."""
     errors = [np.stack([errors_of(t, column) for t in recipes[name]]) for name in (first, second)]
-    means = [np.nanmean(of_one, axis=(1, 2)) for of_one in errors]
+    means = [training_means(of_one) for of_one in errors]
     differences = means[0][:, None] - means[1]
     reach = (np.nan,) * 2
     if differences.size > 1:
@@ -116,14 +123,23 @@ def _pair_rows(
     elif resampled:
         ends = interval(resampled[first]["Mean"] - resampled[second]["Mean"])
     value = means[0].mean() - means[1].mean()
-    none = (np.nan,) * 5
     rows = [(images, LESS + second, first, value, *ends, *reach, np.nan)]
+    more = {}
+    if over_both is not None:
+        more |= {IMAGES_ERROR: over_both.images_error, TRAININGS_ERROR: over_both.trainings_error}
     if min(map(len, means)) > 1:
         won = pairs_won(*means)
-        rows.append((images, WON + second, first, won.won, *none))
-        rows.append((images, PAIRS + second, first, float(won.pairs), *none))
-        rows.append((images, AS_FAR + second, first, won.as_far / won.divisions, *none))
-    return rows
+        more |= {WON: won.won, PAIRS: float(won.pairs), AS_FAR: won.as_far / won.divisions}
+    none = (np.nan,) * 5
+    return rows + [(images, name + second, first, value, *none) for name, value in more.items()]
+
+
+def training_rows(histories: dict[str, list[dict[str, Any]]]) -> pd.DataFrame:
+    """Return the rows on the trainings of each recipe, those of read_training by its name."""
+    rows = []
+    for name, trainings in histories.items():
+        rows += _summarise(TRAINING, name, pd.DataFrame(map(training_figures, trainings)))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def read_report() -> pd.DataFrame:

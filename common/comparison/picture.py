@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from common.basics.pictures import new_picture, save_picture, shorten
-from common.comparison.frame import LESS, Recipes
+from common.comparison.frame import LESS, PAIRS, Recipes
 from common.comparison.tables import errors_of
 from common.evaluation import BANDS
 from common.ground_truth import LANDMARK_NAMES
@@ -24,6 +24,7 @@ LINES, HATCHES = ("-", "--", "-.", ":"), ("", "//", "..", "xx")
 MARKERS = "osv^"  # of the groups of images, and of the ways to judge
 SMALLEST = 0.5  # px: where the axis of the errors begins; a pixel of the 256×256 image is 1
 THIN, THICK = 0.8, 2
+NARROWER = 0.6  # of several trainings of one recipe, whose lines cross
 
 Trainings = dict[str, list[dict[str, Any]]]  # those of read_training by the name of the recipe
 Styles = dict[str, dict[str, Any]]
@@ -53,7 +54,7 @@ def draw_comparison(frame: pd.DataFrame, recipes: Recipes, trainings: Trainings,
     if len(pairs):
         part = next(parts)
         axis = part.subplots()
-        _draw_differences(axis, pairs, labels)
+        _draw_differences(axis, frame, labels)
         _add_legend(part, axis)
     if trainings:
         part = next(parts)
@@ -103,7 +104,9 @@ def _draw_shares(
     axis.set(xscale="log", xlim=(SMALLEST, max(largest, 2 * BANDS[-1])), ylim=(0, 101))
     axis.xaxis.set_major_formatter("{x:g}")
     axis.set(xlabel="x (px at 256×256)", ylabel="%")
-    axis.set_title("Landmarks within x px", pad=14)
+    are_several = any(len(trainings) > 1 for trainings in errors.values())
+    thin = " (thin: each training of several)" if are_several else ""
+    axis.set_title(f"Landmarks within x px{thin}", pad=14)
     axis.grid(alpha=0.3)
 
 
@@ -138,8 +141,9 @@ def _draw_boxes(axis: Axes, errors: dict[str, list[np.ndarray]], styles: Styles)
     axis.grid(axis="y", alpha=0.3)
 
 
-def _draw_differences(axis: Axes, pairs: pd.DataFrame, labels: dict[str, str]) -> None:
+def _draw_differences(axis: Axes, frame: pd.DataFrame, labels: dict[str, str]) -> None:
     """Draw the difference of means of each pair, with its 95 % interval, for each group."""
+    pairs = frame[frame["figure"].str.startswith(LESS)]
     groups = list(pairs.groupby("images", sort=False))
     for number, ((images, rows), marker) in enumerate(zip(groups, MARKERS)):
         y = np.arange(len(rows)) + 0.18 * (number - (len(groups) - 1) / 2)
@@ -159,20 +163,31 @@ def _draw_differences(axis: Axes, pairs: pd.DataFrame, labels: dict[str, str]) -
     axis.set_ylim(len(rows) - 0.4, -0.6)  # the first pair on top
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_xlabel("difference of means (px at 256×256); below 0, the first one is better")
-    intervals = ", with 95 % intervals" if pairs["low"].notna().any() else ""
-    axis.set_title(f"Differences, paired by image{intervals}")
+    axis.set_title(f"Differences, paired by image{_describe_intervals(frame, pairs)}")
     axis.grid(axis="x", alpha=0.3)
+
+
+def _describe_intervals(frame: pd.DataFrame, pairs: pd.DataFrame) -> str:
+    """Say what the intervals of the differences cover; "" where there are none."""
+    if pairs["low"].isna().all():
+        return ""
+    of_several = frame["figure"].str.startswith(PAIRS).sum()
+    trainings = " and trainings" if of_several else ""
+    where = " (where both have several)" if 0 < of_several < len(pairs) else ""
+    return f", with 95 % intervals over images{trainings}{where}"
 
 
 def _draw_losses(axis: Axes, trainings: Trainings, styles: Styles) -> None:
     """Draw the losses by epoch: training thin, validation thick."""
     losses = []
     for name, of_recipe in trainings.items():
+        narrower = 1 if len(of_recipe) == 1 else NARROWER
         for training in of_recipe:
             for split, width in (("train", THIN), ("val", THICK)):
                 values = training[f"{split}_losses"]
                 losses += values
-                axis.plot(np.arange(1, len(values) + 1), values, linewidth=width, **styles[name])
+                epochs = np.arange(1, len(values) + 1)
+                axis.plot(epochs, values, linewidth=narrower * width, **styles[name])
     is_wide = max(losses) > 10 * min(losses)  # a log axis of less has one tick or none
     axis.set(yscale="log" if is_wide else "linear", xlabel="epoch")
     axis.set_title("Loss: training (thin) and validation (thick)")
@@ -206,3 +221,5 @@ def _add_legend(part: Any, axis: Axes) -> None:
     legend = part.legend(handles, labels, loc="outside lower center", ncols=3)
     for text in legend.get_texts():
         text.set_parse_math(False)
+    for line in legend.get_lines():
+        line.set_linewidth(THICK)  # the colour of a thin one is hard to see

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-MIN_IMAGES = 10  # as for the intervals of one test
+from common.results.intervals import MIN_IMAGES
+
 LEVEL = 0.95
 
 

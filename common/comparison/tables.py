@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from common import RowErrors, UserError
+from common.annotations.biometry import DIAMETERS
 from common.annotations.readers import MATCHED, PREDICTED_TO_SECOND
 from common.ground_truth import (
     LANDMARKS,
@@ -30,40 +31,54 @@ def _of_landmarks(*columns: str) -> list[str]:
 
 
 NEEDED = [NAME_COLUMN, *_of_landmarks(ERROR)]
-NUMBERS = [
-    *_of_landmarks(ERROR, "x", "y", "pred_x", "pred_y", "error_mm", "second_x", "second_y"),
-    *_of_landmarks(PREDICTED_TO_SECOND, MATCHED),
+# What a table may lack; of each kind it has all columns or none.
+OPTIONAL = {
+    "plausibility": [PLAUSIBLE],
+    "coordinates": _of_landmarks("x", "y", "pred_x", "pred_y"),
+    "errors in mm": _of_landmarks("error_mm"),
+    "lengths in mm": [f"{name}_{kind}" for name in DIAMETERS for kind in ("mm", "pred_mm")],
+    "the circumference in mm": ["hc_mm", "hc_pred_mm"],
+    "errors with the ends matched": _of_landmarks(MATCHED),
+    "a second reader": _of_landmarks(PREDICTED_TO_SECOND),
+    "the second reader's circumference in mm": ["second_hc_mm"],
+}
+DISTANCES = [
+    *_of_landmarks(ERROR, "error_px", "error_mm", PREDICTED_TO_SECOND, MATCHED),
     *(f"{name}_{kind}" for name in LENGTHS for kind in ("px", "pred_px", "mm", "pred_mm")),
     "second_hc_mm",
 ]
+NUMBERS = [*DISTANCES, *_of_landmarks("x", "y", "pred_x", "pred_y", "second_x", "second_y")]
 
 
 def read_test(path: str) -> pd.DataFrame:
     """Read the columns of a tester's table that are used here, in the order of `image_name`, the
-    names in their plain spelling. Raises UserError for a file that is no such table, names what is
+    names in their plain spelling. Raises UserError for a file that is no such table, naming what is
     no number by row and column, and for one that holds no errors."""
     known = [NAME_COLUMN, PLAUSIBLE, SHA256, *NUMBERS]
     cells = select_columns(read_cells(path), known, NEEDED, path)
     measures = cells[cells.columns.intersection(NUMBERS, sort=False)]
     values, names = numbers(measures), cells[NAME_COLUMN]
     problems = find_bad_cells(measures, values, names)
-    errors = values[_of_landmarks(ERROR)]
-    problems += [(row, f"{names[row]}: an error is below 0") for row in np.where(errors < 0)[0]]
+    problems += [
+        (row, f"{names[row]}: {column} is below 0")
+        for column in values.columns.intersection(DISTANCES, sort=False)
+        for row in np.flatnonzero(values[column] < 0)
+    ]
     plain = names.map(plain_name)
-    problems += [(row, f"{names[row]}: stands in an earlier row") for row in _repeated(plain)]
+    repeated = np.flatnonzero(plain.duplicated())
+    problems += [(row, f"{names[row]}: stands in an earlier row") for row in repeated]
     if problems:
         raise RowErrors(path, problems)
-    if errors.isna().all(axis=None):
+    if values[_of_landmarks(ERROR)].isna().all(axis=None):
         raise UserError(f"{path}: holds no errors, as no landmark is annotated")
     table = values.assign(**{NAME_COLUMN: plain})
     if PLAUSIBLE in cells:
         table[PLAUSIBLE] = cells[PLAUSIBLE].str.lower().map({"true": 1.0, "false": 0.0})
     table[SHA256] = cells.get(SHA256, pd.Series("", cells.index))
+    for columns in OPTIONAL.values():
+        if not set(columns) <= set(table):
+            table = table.drop(columns=columns, errors="ignore")
     return table.sort_values(NAME_COLUMN, ignore_index=True)
-
-
-def _repeated(names: pd.Series) -> list[int]:
-    return names.index[names.duplicated()].tolist()
 
 
 def check_same(paths: Sequence[str], tables: Sequence[pd.DataFrame]) -> None:
@@ -92,33 +107,39 @@ def _references(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     def some(*columns: str) -> pd.DataFrame:
         return table[table.columns.intersection(columns)]
 
-    lengths = [f"{name}_px" for name in LENGTHS]
-    annotations = some(*_of_landmarks("x", "y"), *lengths)
-    references = {
-        "annotations": annotations.join(some(*_of_landmarks(ERROR)).isna()),
+    annotated = some(*_of_landmarks("x", "y"), *(f"{name}_px" for name in LENGTHS))
+    second = some(*_of_landmarks("second_x", "second_y"), "second_hc_mm")
+    in_mm, rate = some(*(f"{name}_mm" for name in LENGTHS)), _pixel_size(table)
+    if np.isfinite(rate).any():
+        in_mm = in_mm.assign(rate=rate)
+    predicted_mm = [*(f"{name}_pred_mm" for name in LENGTHS), *_of_landmarks("error_mm")]
+    return {
+        "annotations": annotated.join(some(*_of_landmarks(ERROR, MATCHED)).isna()),
         "plausibility": some(PLAUSIBLE),
-        "second reader": some(*_of_landmarks("second_x", "second_y"), "second_hc_mm").join(
-            some(*_of_landmarks(PREDICTED_TO_SECOND)).isna()
-        ),
+        "second reader": second.join(some(*_of_landmarks(PREDICTED_TO_SECOND)).isna()),
+        "pixel size": in_mm.join(some(*predicted_mm).isna()),
     }
-    if {"ofd_pred_px", "bpd_pred_px", "ofd_pred_mm", "bpd_pred_mm"} <= set(table):
-        # Every prediction has both lengths, though some may be 0.
-        in_mm, in_px = (table[[f"ofd_pred_{u}", f"bpd_pred_{u}"]].sum(axis=1) for u in ("mm", "px"))
-        rate = in_mm.where(in_mm > 0) / in_px
-        references["pixel size"] = pd.DataFrame({"rate": rate})
-    return references
+
+
+def _pixel_size(table: pd.DataFrame) -> np.ndarray:
+    """Return the mm per px of each image, [N], from all that is given in both: the lengths of the
+    prediction, though an image has no complete diameter, and the errors, though the lengths may be
+    0. It is NaN where it is not known."""
+    names = [*(f"{name}_pred" for name in LENGTHS), *(f"{name}_error" for name in LANDMARKS)]
+    mm, px = (
+        table.reindex(columns=[f"{name}_{unit}" for name in names]).to_numpy(np.float64)
+        for unit in ("mm", "px")
+    )
+    is_known = np.isfinite(mm) & (px > 0)
+    sums = (np.where(is_known, values, 0).sum(axis=1) for values in (mm, px))
+    with np.errstate(invalid="ignore"):  # nothing is known: 0 / 0
+        return np.divide(*sums)
 
 
 def describe_lacking(tables: dict[str, pd.DataFrame]) -> list[str]:
     """Return a line for each kind of columns that some tables lack and others have."""
     lines = []
-    for what, columns in {
-        "plausibility": [PLAUSIBLE],
-        "errors in mm": _of_landmarks("error_mm"),
-        "lengths in mm": [f"{name}_pred_mm" for name in LENGTHS],
-        "errors with the ends matched": _of_landmarks(MATCHED),
-        "a second reader": _of_landmarks(PREDICTED_TO_SECOND),
-    }.items():
+    for what, columns in OPTIONAL.items():
         lacking = [name for name, table in tables.items() if not set(columns) <= set(table)]
         if 0 < len(lacking) < len(tables):
             lines.append(f"Not all tables have {what}: not {', '.join(lacking)}")
@@ -126,5 +147,5 @@ def describe_lacking(tables: dict[str, pd.DataFrame]) -> list[str]:
 
 
 def errors_of(table: pd.DataFrame, column: str) -> np.ndarray:
-    """Return these errors of a table: [N, 4] in px of the 256×256 image; NaN where it has none."""
-    return landmark_values(table.reindex(columns=_of_landmarks(column)), column)[..., 0]
+    """Return these errors of a table: [N, 4] in px of the 256×256 image."""
+    return landmark_values(table, column)[..., 0]

@@ -57,6 +57,6 @@ def describe_stale(path: str, sha256: str, training: dict[str, Any]) -> str:
     if not sha256 or sha256 in training["sha256"]:
         return ""
     return (
-        f"{path}: is of other weights than the best ones of its checkpoint: test again, or leave "
-        "the checkpoint out"
+        f"{path}: not a test of the best weights of its checkpoint:\n"
+        "test again, or leave the checkpoint out"
     )

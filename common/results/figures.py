@@ -27,7 +27,7 @@ def all_figures(table: pd.DataFrame, column: str = ERROR) -> dict[str, float]:
     figures |= {f"Images: {name}": share for name, share in band_shares(of_images).items()}
     if column == ERROR:
         return figures | length_figures(table) | landmark_figures_mm(table)
-    if column == PREDICTED_TO_SECOND and "second_hc_mm" in table:
+    if column == PREDICTED_TO_SECOND and {"hc_pred_mm", "second_hc_mm"} <= set(table):
         return figures | _error_figures("HC", "mm", table["hc_pred_mm"] - table["second_hc_mm"])
     return figures
 
