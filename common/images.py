@@ -286,7 +286,7 @@ def read_image(folder: Path, name: str, files: Mapping[str, str]) -> Decoded:
 
 
 def _decode(content: np.ndarray, name: str) -> Decoded:
-    """Do the same with the bytes of a file."""
+    """Decode the bytes of a file to what read_image returns."""
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(content, flags)

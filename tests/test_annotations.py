@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.annotations.audit import describe_annotations, describe_splits
-from common.annotations.biometry import describe_circumference
-from common.annotations.names import describe_other_rule
+from common.annotation_quality.audit_table import describe_annotations, describe_splits
+from common.annotation_quality.biometry import describe_circumference
+from common.annotation_quality.end_names import describe_other_rule
 from tests.conftest import ellipse, single_spaced, table_of
 
 

@@ -9,7 +9,11 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from common.annotations.audit import describe_annotations, describe_splits, implausibility
+from common.annotation_quality.audit_table import (
+    describe_annotations,
+    describe_splits,
+    implausibility,
+)
 from common.audit import main
 from common.ground_truth import LANDMARK_NAMES, landmark_values
 from tests.conftest import ellipse, files_in, pipe_of, refused, single_spaced, table_of

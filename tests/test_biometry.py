@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from common.annotations.biometry import (
+from common.annotation_quality.biometry import (
     circumference,
     diameters,
     is_plausible,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.annotations.names import (
+from common.annotation_quality.end_names import (
     count_named_by_direction,
     describe_end_names,
     describe_other_rule,

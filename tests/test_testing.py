@@ -89,7 +89,7 @@ def run_tester(folder, *options):
     given = [word for name, path in paths.items() for word in (f"--{name}", str(folder / path))]
     args = parser.parse_args([*given, "--split", "all", "--device", "cpu", *options])
     with contextlib.redirect_stdout(io.StringIO()) as stdout:
-        testing.run(ReadsWhatIsDrawn, args)
+        testing.run_test(ReadsWhatIsDrawn, args)
     return single_spaced(stdout.getvalue()), pd.read_csv(folder / "table.csv")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from common.ground_truth import LANDMARKS, NAME_COLUMN
-from common.results.figures import ERROR
+from common.results.metrics import ERROR
 
 REVIEW_ERROR = 20  # px at 256×256 (report, "Recommendations for clinical use")
 REVIEW_TARGET = 0.8  # of the landmarks so far off: to be found by the review flag

@@ -9,8 +9,8 @@ import pandas as pd
 
 from common.evaluation import BAND_NAMES
 from common.ground_truth import LANDMARK_NAMES, NAME_COLUMN, landmark_values
-from common.results.figures import ERROR, LENGTHS, TARGET, all_figures
 from common.results.intervals import mean_interval
+from common.results.metrics import ERROR, LENGTHS, TARGET, all_figures
 from common.results.review import is_plausible_row
 
 Row = tuple[str, str, list[str]]  # its label, its format, and the figures that are put into it

@@ -92,7 +92,7 @@ def resume(parts: dict[str, Any], run: Run) -> tuple[Run, History]:
             "the same settings, or start afresh without --resume"
         )
     _restore(parts, checkpoint, path)
-    before = checkpoint["args"]
+    before = checkpoint["args"]  # what it began with, `…_weights`, stays
     began_with = {name: before[name] for name in before if name.endswith("_weights")}
     run = {**_inherit(run, checkpoint), "args": {**run["args"], **began_with}}
     history = {name: checkpoint[name] for name in (*EPOCH_VALUES, "best_model_state_dict")}

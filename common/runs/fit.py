@@ -16,8 +16,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
 from common import UserError, ground_truth
-from common.annotations.audit import describe_annotations, describe_splits
-from common.annotations.names import describe_end_names
+from common.annotation_quality.audit_table import describe_annotations, describe_splits
+from common.annotation_quality.end_names import describe_end_names
 from common.augmentation import Augment
 from common.basics import processes
 from common.basics.files import check_outputs
@@ -26,7 +26,7 @@ from common.images import LandmarkImages, dataset_fingerprint, load_images
 from common.models import count_parameters
 from common.runs import checkpoint, devices
 from common.runs.checkpoint import History, Run, checkpoint_path
-from common.runs.curves import draw_curves
+from common.runs.pictures import draw_curves
 from common.training import train_one_epoch, training_batches, validate, validation_batches
 
 
@@ -130,8 +130,8 @@ def fit(
             history["best_model_state_dict"] = copy.deepcopy(model.state_dict())
         seconds = time.monotonic() - epoch_started
         values = (train_loss, val_loss, within, learning_rate, seconds)
-        for name, value in zip(checkpoint.EPOCH_VALUES, values):
-            history[name].append(value)
+        for of_epochs, value in zip(checkpoint.EPOCH_VALUES, values):
+            history[of_epochs].append(value)
         is_due = epoch == args.epochs or time.monotonic() - last_saved >= args.checkpoint_seconds
         if is_due and processes.rank() == 0:
             checkpoint.save_run(parts, run, history)

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 
 from common.ground_truth import landmark_columns
-from common.results.figures import agreement, all_figures
 from common.results.intervals import (
     RESAMPLING_SEED,
     interval,
     mean_interval,
     resampled_figures,
 )
+from common.results.metrics import agreement, all_figures
 from tests.conftest import arc_length, some_of, table_of_test
 
 NAMES = [f"{i:03d}_HC.png" for i in range(12)]

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from common import UserError
-from common.annotations.biometry import circumference, diameters
+from common.annotation_quality.biometry import circumference, diameters
 from common.evaluation import BANDS, error_figures
 from common.ground_truth import (
     NAME_COLUMN,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from common import UserError
-from common.annotations.readers import (
+from common.annotation_quality.second_reader import (
     EIGHT_ORDERS,
     MATCHED,
     PREDICTED_TO_SECOND,
