@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 from common.basics import pictures
 from common.basics.pictures import new_picture, save_picture
 from common.results.pictures import draw_errors, draw_predictions
-from common.runs.curves import draw_augmentation, draw_curves
+from common.runs.pictures import draw_augmentation, draw_curves
 from tests.conftest import ellipse, images_of, predictions_of, some_of
 
 pytestmark = pytest.mark.filterwarnings("error:Glyph")
@@ -224,7 +224,9 @@ def test_an_image_without_annotation_is_not_counted_in_the_picture_of_errors():
 def saved(monkeypatch):
     """The figures that a run saves, in order."""
     figures = []
-    monkeypatch.setattr("common.runs.curves.save_picture", lambda figure, _: figures.append(figure))
+    monkeypatch.setattr(
+        "common.runs.pictures.save_picture", lambda figure, _: figures.append(figure)
+    )
     return figures
 
 

@@ -13,7 +13,8 @@ REPORT = {
     *("models", "losses", "training", "evaluation"),
 }
 COMMANDS = {"audit", "compare", "name_ends", "sample_data"}
-FOLDERS = ("basics", "annotation_quality", "runs", "results", "comparison")  # each knows those before it
+# Each may know those before it.
+FOLDERS = ("basics", "annotation_quality", "runs", "results", "comparison")
 FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in [*COMMON.rglob("*.py"), *ROOT.glob("*.py")]
