@@ -78,16 +78,16 @@ def add_legend(picture: Figure | SubFigure, axes: Iterable[Axes]) -> None:
 
 
 def save_picture(picture: Figure | Iterator[Figure], path: str) -> None:
-    """Write a figure in the format that the file's ending names; without one, PNG. Several figures
-    become the pages of a PDF."""
+    """Write a picture in the format that the file's ending names; without one, PNG. Several
+    pictures become the pages of a PDF."""
     from matplotlib.backends.backend_pdf import PdfPages
 
-    picture = io.BytesIO()
+    content = io.BytesIO()
     if isinstance(picture, Iterator):
-        with PdfPages(picture) as pages:  # it keeps all pixels until its end, so they are few
+        with PdfPages(content) as pages:  # it keeps all pixels until its end, so they are few
             for page in picture:
                 pages.savefig(page, dpi=72)
     else:
         ending = os.path.splitext(path)[1][1:].lower()
-        picture.savefig(picture, dpi=DPI, format=ending or "png")
-    write_file(path, picture.getvalue())
+        picture.savefig(content, dpi=DPI, format=ending or "png")
+    write_file(path, content.getvalue())
