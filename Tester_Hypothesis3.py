@@ -3,7 +3,7 @@
 from common.basics.arguments import tester_parser
 from common.basics.errors import reports_errors
 from common.models import ResNetUNet
-from common.results.testing import run
+from common.results.testing import run_test
 
 
 @reports_errors()
@@ -11,7 +11,7 @@ def main(argv=None):
     # The limit was chosen on validation images (ReadMe_Complete.txt, CONFIDENCE AND
     # THE REVIEW FLAG).
     parser = tester_parser(__doc__, hypothesis=3, review_confidence=0.7)
-    run(ResNetUNet, parser.parse_args(argv))
+    run_test(ResNetUNet, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

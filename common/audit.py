@@ -8,8 +8,14 @@ No model is involved: what is found here is the data's part in any error.
 from __future__ import annotations
 
 from common import ground_truth
-from common.annotations import audit, readers
-from common.annotations.picture import draw_audit
+from common.annotation_quality.audit_picture import draw_audit
+from common.annotation_quality.audit_table import audit_table, audited_groups, describe_audit
+from common.annotation_quality.second_reader import (
+    compare_readers,
+    describe_readers,
+    read_second_reader,
+    reader_columns,
+)
 from common.basics.arguments import PICTURES, Parser, add_data_arguments, ending_in
 from common.basics.errors import reports_errors
 from common.basics.files import check_outputs, write_table
@@ -29,32 +35,29 @@ def main(argv: list[str] | None = None) -> None:
     check_outputs(args)
     table = ground_truth.read_ground_truth(args.csv_path)
     data = load_images(table, args.image_folder_path)
-    second = None
+    second, at_256 = None, None
     if args.second_csv_path:
-        second = readers.read_second_reader(args.second_csv_path, data)
+        second = read_second_reader(args.second_csv_path, data)
     splits = {"all": table}
     if len(table) >= ground_truth.MIN_ROWS:
         splits = ground_truth.split_ground_truth(table)
-    measures = audit.audit_table(table, splits)
-    print(audit.describe_audit(measures, table, splits))
+    measures = audit_table(table, splits)
+    print(describe_audit(measures, table, splits))
     if second is not None:
         annotated = data.landmarks.numpy().astype(float)
         second = second.matched_with(annotated)
-        compared = readers.compare_readers(annotated, second.at_256)
-        measures = measures.join(readers.reader_columns(second, compared))
+        compared, at_256 = compare_readers(annotated, second.at_256), second.at_256
+        measures = measures.join(reader_columns(second, compared))
         if ground_truth.has_landmarks(table).any():
-            print(f"\n{readers.describe_readers(compared, audit.audited_groups(table, splits))}")
+            groups = audited_groups(measures, splits)
+            print(f"\n{describe_readers(compared, groups)}")
     if args.csv_save_path:
         write_table(measures, args.csv_save_path)
         print(f"\nTable:   {args.csv_save_path}")
     if args.plot_save_path and measures["plausible"].isna().all():
         print("Picture: not drawn, as no image has all four landmarks")
     elif args.plot_save_path:
-        beyond = audit.implausibility(measures).sort_values(ascending=False, kind="stable")
-        worst = beyond.index[beyond > 0][: audit.WORST_SHOWN]
-        shares = audit.plausible_shares(measures)
-        shown = None if second is None else second.at_256
-        draw_audit(measures, shares, data, worst, args.plot_save_path, shown)
+        draw_audit(measures, data, at_256, args.plot_save_path)
         print(f"Picture: {args.plot_save_path}")
 
 

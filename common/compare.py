@@ -19,10 +19,10 @@ from common.basics.arguments import PICTURES, Parser, ending_in
 from common.basics.errors import reports_errors
 from common.basics.files import check_outputs, write_table
 from common.comparison import text
+from common.comparison.checkpoints import describe_stale, read_training
 from common.comparison.frame import REPORTED, TRAINING, compare, report_rows, training_rows
 from common.comparison.picture import draw_comparison
 from common.comparison.tables import SHA256, check_same, read_test
-from common.comparison.trainings import describe_stale, read_training
 
 MAX_TESTS = 26
 

@@ -146,8 +146,8 @@ def read_ground_truth(csv_path: str) -> pd.DataFrame:
 def parse_ground_truth(
     cells: pd.DataFrame, csv_path: str, names: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Do the same with the cells of a file. names: where given, those of images, and the rows of
-    other images are left out unchecked."""
+    """Read the landmarks of all images from the cells of a file, as read_ground_truth returns them.
+    names: where given, those of images, and the rows of other images are left out unchecked."""
     plain_header = list(map(plain_column, cells.columns))
     # Images without annotations, unless a column looks like a coordinate (a number: no header).
     is_list = not any(re.search(r"ofd|bpd|^[\d.]+$", column) for column in plain_header)

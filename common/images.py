@@ -279,12 +279,20 @@ def read_image(folder: Path, name: str, files: Mapping[str, str]) -> Decoded:
     try:
         # The bytes go through NumPy because cv2.imread cannot open every path on Windows.
         content = np.fromfile(_find(folder, name, files), dtype=np.uint8)
-        flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-        with DECODING:
-            image = cv2.imdecode(content, flags)
     except OSError as error:
         raise UserError(f"{name}: cannot be read: {error.strerror}") from error
-    except cv2.error:  # an empty file, or a header that claims an impossible size
+    with DECODING:
+        return _decode(content, name)
+
+
+def _decode(content: np.ndarray, name: str) -> Decoded:
+    """Decode the bytes of a file to what read_image returns."""
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(content, flags)
+    except cv2.error as error:  # an empty file, or a header that claims an impossible size
+        if error.code == cv2.Error.StsNoMem:  # which is not the file's fault
+            raise
         image = None
     # OpenCV silently fills the rest of a JPEG that breaks off with grey. The end marker FF D9 must
     # follow the last start of a scan, FF DA; in its data FF stands before 00 or a restart marker.

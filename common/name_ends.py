@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.annotations.names import order_by_direction, rename_ends
+from common.annotation_quality.end_names import order_by_direction, rename_ends
 from common.basics.arguments import Parser, ending_in
 from common.basics.errors import reports_errors
 from common.basics.files import check_outputs, write_table

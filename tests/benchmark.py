@@ -62,17 +62,20 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, default_collate
 from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
 
-from common import cli, sample_data
+from common import sample_data
 from common.augmentation import Augment, augment
-from common.devices import make_repeatable
+from common.basics.arguments import Parser
+from common.basics.errors import reports_errors
 from common.evaluation import predict
 from common.ground_truth import NAME_COLUMN, landmark_values, read_ground_truth, split_ground_truth
 from common.heatmaps import gaussian_heatmaps
 from common.images import IMAGE_SIZE, LandmarkImages, load_images
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 from common.models import ResNetUNet, UNet
-from common.training import epoch_batches, train_one_epoch
+from common.runs.devices import make_repeatable
+from common.training import train_one_epoch, training_batches
 
 BATCH = 8
 SIGMA = 10.0
@@ -172,9 +175,9 @@ def our_epoch(
     model, optimizer, scaler = start(network_class, data.images.device, dtype)
     loss = HeatmapLoss(criterion, SIGMA)
 
-    def epoch() -> float:
-        batches = epoch_batches(data, BATCH, 0, augmentation)
-        return train_one_epoch(model, loss, optimizer, scaler, batches, dtype=dtype)
+    def epoch() -> list[float]:
+        batches = tqdm(training_batches(data, BATCH, 0, augmentation), leave=False)
+        return train_one_epoch(model, loss, optimizer, scaler, batches, dtype).tolist()
 
     return epoch
 
@@ -242,7 +245,7 @@ def benchmark_tester(
         rounds,
         lambda: load_images(some, str(folder)),
         forward,
-        lambda: predict([model], load_images(some, str(folder)).to(device), some, BATCH),
+        lambda: predict([model], load_images(some, str(folder)).to(device), BATCH),
     )
     cost_row(f"H3 tester, {device.type}, per image", count, ours, reading + bare, at_most=1.2)
 
@@ -353,9 +356,9 @@ def describe_machine() -> str:
     )
 
 
-@cli.reports_errors()
+@reports_errors()
 def main(argv: list[str] | None = None) -> None:
-    parser = cli.Parser(__doc__.splitlines()[0])
+    parser = Parser(__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="under 3 minutes on 2 CPU cores")
     parser.add_argument("--csv_path", help="a ground truth; without it, sample images are made")
     parser.add_argument("--image_folder_path", help="the folder of its images")

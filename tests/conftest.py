@@ -1,7 +1,9 @@
 """What the tests share: the three hypotheses, small data, and weights for it."""
 
+import contextlib
 import importlib
 import math
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +17,7 @@ from common.evaluation import Predictions
 from common.ground_truth import COLUMNS
 from common.images import LandmarkImages, to_256
 from common.models import ResNetUNet, UNet
+from common.results.table import prediction_table
 
 ROOT = Path(__file__).parent.parent
 
@@ -145,6 +148,17 @@ def some_of(predictions, *indices):
     return Predictions(**{name: values[chosen] for name, values in of_all.items()})
 
 
+def table_of_test(predictions, split="test", limit=0.7, **others):
+    """The table of a tester that found these predictions, with the review flag's limit."""
+    return prediction_table(predictions, split, "abc", limit, **others)
+
+
+def arc_length(long, short):
+    """The circumference of an ellipse with these axes, along a million chords."""
+    turn = np.linspace(0, 2 * np.pi, 1_000_001)
+    return np.hypot(np.diff(long / 2 * np.cos(turn)), np.diff(short / 2 * np.sin(turn))).sum()
+
+
 @pytest.fixture
 def predictions():
     """What was found in two images of 512×768 px (half and a third of that are 256).
@@ -217,3 +231,15 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+@contextlib.contextmanager
+def pipe_of(table):
+    """The path of a pipe with this CSV, as a shell gives it for <(…): what was read is gone."""
+    reading, writing = os.pipe()
+    os.write(writing, table.to_csv(index=False).encode())
+    os.close(writing)
+    try:
+        yield f"/dev/fd/{reading}"
+    finally:
+        os.close(reading)

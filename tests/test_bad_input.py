@@ -14,7 +14,7 @@ import torch
 
 from common.ground_truth import COLUMNS
 from common.models import UNet
-from tests.conftest import HYPOTHESES, files_in, script
+from tests.conftest import HYPOTHESES, files_in, refused, script
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def case(tiny_data, tmp_path, monkeypatch):
     folder = tmp_path / "case"
     shutil.copytree(tiny_data, folder)
     monkeypatch.chdir(folder)
-    monkeypatch.delattr("common.training.train_one_epoch")  # nothing here is to come so far
+    monkeypatch.delattr("common.runs.fit.train_one_epoch")  # nothing here is to come so far
     for name in ("model.pth", "model_checkpoint.pth", "curves.png", "predictions.png"):
         (folder / name).write_text(f"an earlier {name}")
     os.mkfifo(folder / "pipe")
@@ -72,25 +72,20 @@ def check(case, weights, capsys):
 
     def check(message, kind="Trainer", number=1, arguments=()):
         before = files_in(case)
-        with pytest.raises(SystemExit) as stopped:
-            run_script(kind, number, arguments, weights)
-        printed = capsys.readouterr()
-        assert stopped.value.code == 2
-        lines = [line for line in printed.err.replace("\r", "\n").splitlines() if line.strip()]
-        (line,) = [line for line in lines if "%|" not in line]  # no progress bar
-        assert message in line
+        printed = refused(lambda: run_script(kind, number, arguments, weights), capsys, message)
         assert files_in(case) == before
         assert (case / "pipe").is_fifo()
-        return printed.out
+        return printed
 
     return check
 
 
-def test_a_tester_reads_only_what_it_tests(case, check, weights, capsys):
+def test_a_tester_reads_only_what_it_tests(case, check, weights):
     """Of six rows, the split makes row 1 the test row."""
     (case / "images" / "2.png").write_bytes(b"")
     run_script("Tester", 3, [], weights)
-    assert "Pixel error of 4 landmarks on 1 images" in capsys.readouterr().out
+    _, *rows = (case / "hypothesis_3_predictions.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["1.png"]
     (case / "images" / "1.png").write_bytes(b"")
     check("row 2: 1.png: not an image", "Tester", 3)
 
@@ -152,16 +147,27 @@ def test_arguments_are_refused_before_any_work(kind, number, arguments, message,
         ("Trainer", 1, ["--precision", "fp16", "--device", "cpu"], "--precision fp16 is for CUDA"),
         ("Trainer", 1, ["--image_folder_path", "no"], "no: cannot be read: No such file"),
         ("Trainer", 1, ["--resume"], "model_checkpoint.pth: not a PyTorch weights file"),
+        # What resumes needs the weights no more that it began with.
+        ("Trainer", 1, ["--resume", "--initial_weights", "gone.pth"], "model_checkpoint.pth: not"),
         ("Trainer", 3, ["--encoder_weights", "ground_truth.csv"], "csv: not a PyTorch weights"),
         ("Trainer", 1, ["--initial_weights", "ground_truth.csv"], "csv: not a PyTorch weights"),
         ("Tester", 1, ["--model_path", "ground_truth.csv"], "csv: not a PyTorch weights"),
-        ("Tester", 1, ["--second_csv_path", "no.csv"], "no.csv: no such ground-truth file"),
+        ("Tester", 1, ["--second_csv_path", "no.csv"], "error: no.csv: no such file"),
     ],
 )
 def test_files_and_devices_that_cannot_be_used_are_refused_before_any_training(
     kind, number, arguments, message, check
 ):
     check(message, kind, number, arguments)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_initial_weights_that_are_missing_are_named_before_an_image_is_read(
+    number, check, monkeypatch
+):
+    monkeypatch.delattr("common.runs.fit.load_images")
+    message = "error: gone.pth: no such file of weights"
+    check(message, "Trainer", number, ["--initial_weights", "gone.pth"])
 
 
 def test_initial_weights_of_another_network_are_refused(check, weights):
@@ -172,4 +178,6 @@ def test_initial_weights_of_another_network_are_refused(check, weights):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 @pytest.mark.parametrize("kind", ["Trainer", "Tester"])
 def test_cuda_is_refused_where_there_is_no_cuda_device(kind, check):
-    assert check("--device cuda: there is no CUDA device", kind, 1, ["--device", "cuda"]) == ""
+    message = "--device cuda: there is no CUDA device here; use --device cpu or auto (in Colab: "
+    message += "Runtime > Change runtime type > T4 GPU)"
+    assert check(message, kind, 1, ["--device", "cuda"]) == ""

@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from common.figures import drawn_figures, interval, mean_interval
+from common.summary import prediction_table, reader_columns
 from matplotlib.figure import Figure
 
 from common import comparison, figures
 from common.compare import best_of, main
 from common.comparison import FROM, TO
 from common.evaluation import compare_readers
-from common.figures import drawn_figures, interval, mean_interval
 from common.ground_truth import LANDMARKS, landmark_columns
-from common.summary import prediction_table, reader_columns
 from tests.conftest import ellipse, files_in
 
 NAMES = [f"{i:03d}_HC.png" for i in range(12)]

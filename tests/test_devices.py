@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 
-from common.devices import autocast_dtype, make_repeatable
+from common.runs.devices import autocast_dtype, make_repeatable
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

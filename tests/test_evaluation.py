@@ -1,24 +1,22 @@
-"""From models and images to the arrays of a test, and the rules of the review flag."""
+"""From networks and images to the arrays of a test, and the report's figures of pixel errors."""
+
+import math
+import warnings
 
 import numpy as np
 import pytest
 import torch
 
 from common import UserError
-from common.biometry import EIGHT_ORDERS, is_plausible, reorder
 from common.evaluation import (
-    Predictions,
-    choose_review_confidence,
-    compare_names,
-    compare_readers,
+    band_shares,
     count_excellent,
-    needs_review,
+    error_figures,
     pixel_errors,
     predict,
-    review_rules,
+    report_figures,
 )
-from common.images import LandmarkImages
-from tests.conftest import ellipse, table_of
+from tests.conftest import images_of
 
 
 def test_pixel_error_is_the_euclidean_distance():
@@ -42,21 +40,15 @@ class Brightest(torch.nn.Module):
 
 @pytest.fixture
 def dots():
-    """Five images with one dot each, of value 51, 102, … 255."""
+    """Five images with one dot each, of value 51, 102, … 255; all landmarks are at (0, 0)."""
     images = torch.zeros(5, 1, 256, 256, dtype=torch.uint8)
     for i in range(5):
         images[i, 0, 10 * i, 7 * i + 1] = 51 * (i + 1)
-    return LandmarkImages(list("abcde"), images, torch.zeros(5, 4, 2), np.full((5, 2), 256.0))
+    return images_of("abcde", images, torch.zeros(5, 4, 2), np.full((5, 2), 256.0))
 
 
-@pytest.fixture
-def rows(dots):
-    """The ground truth of the dots: each landmark of each image is at (0, 0)."""
-    return table_of(*np.zeros((5, 4, 2)), names=dots.names)
-
-
-def test_predictions_come_in_the_order_of_the_images(dots, rows):
-    found = predict([Brightest()], dots, rows, batch_size=2)
+def test_predictions_come_in_the_order_of_the_images(dots):
+    found = predict([Brightest()], dots, batch_size=2)
     assert found.names.tolist() == list("abcde")
     assert found.predicted[:, 0].tolist() == [[1, 0], [8, 10], [15, 20], [22, 30], [29, 40]]
     assert found.confidences.shape == (5, 4)
@@ -64,26 +56,26 @@ def test_predictions_come_in_the_order_of_the_images(dots, rows):
     assert np.isnan(found.spreads).all()  # a single model cannot disagree with itself
 
 
-def test_predictions_are_in_px_of_the_original_and_errors_in_px_at_256(dots, rows):
-    """The third dot, at (15, 20), of an image of 512×768 px; its landmark is at (24, 24)."""
-    dots.sizes[:] = [512, 768]
-    rows.iloc[:, 1:] = 24.0
-    dots.landmarks = torch.tensor([12.0, 8.0]).expand(5, 4, 2)
-    found = predict([Brightest()], dots, rows.assign(px_to_mm_rate=0.5), batch_size=8)[2:3]
-    assert found.predicted[0].tolist() == [[30, 60]] * 4
-    assert found.annotated[0].tolist() == [[24, 24]] * 4
-    assert found.errors[0] == pytest.approx([np.hypot(3, 12)] * 4)
-    assert found.errors_px()[0] == pytest.approx([np.hypot(6, 36)] * 4)
-    assert found.errors_mm()[0] == pytest.approx([np.hypot(6, 36) / 2] * 4)
-
-
-def test_indexing_predictions_chooses_the_same_images_in_every_array(predictions):
-    one = predictions[np.array([False, True])]
-    assert len(one) == 1
-    assert one.names.tolist() == ["1.png"]
-    assert one.annotated.tolist() == one.predicted.tolist() == predictions.annotated[1:].tolist()
-    assert one.spreads.tolist() == [[0, 0, 20.5, 0]]
-    assert predictions[:1].rate.tolist() == [0.2]
+def test_predictions_are_in_px_at_256_and_of_the_original_and_errors_in_px_at_256(dots):
+    """The third dot, at (15, 20), of an image of 512×768 px; its landmark is at (12, 8)."""
+    sizes, landmarks = np.full((5, 2), [512.0, 768]), torch.tensor([12.0, 8]).repeat(5, 4, 1)
+    landmarks[2, 3] = torch.nan
+    dots = images_of(dots.names, dots.images, landmarks, sizes, rate=0.5)
+    found = predict([Brightest()], dots, batch_size=8)
+    assert len(found) == 5
+    assert found.sizes.tolist() == [[512, 768]] * 5
+    assert found.rate.tolist() == [0.5] * 5
+    assert found.predicted[2].tolist() == [[15, 20]] * 4
+    assert found.predicted_px[2].tolist() == [[30, 60]] * 4
+    assert found.annotated[2, :3].tolist() == [[12, 8]] * 3
+    assert found.annotated_px[2, :3].tolist() == [[24, 24]] * 3
+    assert found.errors[2, :3] == pytest.approx([np.hypot(3, 12)] * 3)
+    for values in (found.annotated, found.annotated_px, found.errors):
+        assert np.isnan(values[2, 3]).all()
+        assert np.isfinite(values[:2]).all()
+    for name, values in vars(found).items():
+        assert len(values) == 5
+        assert values.dtype == np.float64 or name == "names"
 
 
 class Always(torch.nn.Module):
@@ -100,25 +92,25 @@ class Always(torch.nn.Module):
         return heatmaps
 
 
-def test_an_ensemble_averages_heatmaps_and_not_landmarks(dots, rows):
+def test_an_ensemble_averages_heatmaps_and_not_landmarks(dots):
     """Two of three see a low peak at (30, 40), which wins over each one's own."""
     models = [
         Always((30, 40, 0.6), (33, 44, 0.9)),  # 5 px from it
         Always((30, 40, 0.6), (30, 100, 0.9)),  # 60 px
         Always((0, 0, 0.3)),  # 50 px
     ]
-    found = predict(models, dots, rows, batch_size=2)
+    found = predict(models, dots, batch_size=2)
     assert (found.predicted == [30, 40]).all()
     assert found.confidences == pytest.approx(np.full((5, 4), 0.4))  # (0.6 + 0.6 + 0) / 3
     assert found.spreads.tolist() == [[60.0] * 4] * 5
-    assert predict(models[:1], dots, rows, batch_size=2).predicted[0, 0].tolist() == [33, 44]
+    assert predict(models[:1], dots, batch_size=2).predicted[0, 0].tolist() == [33, 44]
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
-def test_heatmaps_that_are_not_finite_are_refused(dots, rows, value):
+def test_heatmaps_that_are_not_finite_are_refused(dots, value):
     dots.images[[2, 3]] = dots.images[0].clone()
     with pytest.raises(UserError, match=r"^c: .*not finite.* for 2 of 4 images"):
-        predict([Brightest(value), Always()], dots[1:], rows[1:], batch_size=2)
+        predict([Brightest(value), Always()], dots[1:], batch_size=2)
 
 
 def test_landmarks_within_10_px_are_counted_and_those_that_are_nan_are_not():
@@ -128,132 +120,61 @@ def test_landmarks_within_10_px_are_counted_and_those_that_are_nan_are_not():
     assert count_excellent(heatmaps, landmarks).item() == 2
 
 
-def test_the_error_of_a_length_is_predicted_less_annotated(predictions):
-    assert predictions.length_errors().tolist() == [[-30, 0], [0, 0]]
+# 1, 3, 5, 7, 11, 13, 15 and 105 in two images; a third is not annotated.
+ERRORS = np.array([[1.0, 3, 5, 7], [11, 13, 15, 105], [np.nan] * 4])
 
 
-def test_each_rule_flags_its_images(predictions):
-    assert {name: rows.tolist() for name, rows in review_rules(predictions, 0.7).items()} == {
-        "implausible prediction": [False, True],
-        "spread above 20 px": [False, True],
-        "confidence below 0.7": [True, False],
-    }
-    assert needs_review(predictions, 0.7).tolist() == [True, True]
-    assert needs_review(predictions, 0.01).tolist() == [False, True]
-
-
-def test_a_single_model_has_no_rule_about_its_spread(predictions):
-    predictions.spreads[:] = np.nan
-    assert list(review_rules(predictions, 0.5)) == [
-        "implausible prediction",
-        "confidence below 0.5",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("value", "flagged"), [(0.5, False), (0.4999999, True), (0.0, True), (float("nan"), True)]
-)
-def test_an_image_is_flagged_for_a_confidence_below_the_limit_or_unknown(value, flagged):
-    found = heads(1)
-    found.confidences[0, 2] = value
-    assert needs_review(found, 0.5).tolist() == [flagged]
-
-
-def heads(count):
-    """Predictions of this many heads, all of them right and sure."""
-    return Predictions(
-        names=np.array([f"{i}.png" for i in range(count)]),
-        annotated=np.array([ellipse()] * count),
-        predicted=np.array([ellipse()] * count),
-        errors=np.ones((count, 4)),
-        confidences=np.ones((count, 4)),
-        spreads=np.full((count, 4), np.nan),
-        rate=np.full(count, np.nan),
+def test_the_six_figures_of_eight_errors_are_those_by_hand():
+    """The standard deviation is that of the population, and the 95th percentile lies 0.65 of the
+    way from 15 to 105."""
+    six = {"mean": 20, "median": 9, "min": 1, "max": 105}
+    six |= {"std": math.sqrt(8424 / 8), "95th percentile": 15 + 0.65 * 90}
+    assert error_figures(ERRORS) == pytest.approx(six)
+    assert error_figures(np.array([2, np.nan, 2])) == pytest.approx(
+        {"mean": 2, "std": 0, "median": 2, "min": 2, "max": 2, "95th percentile": 2}
     )
 
 
-def test_the_limit_of_the_review_flag_by_hand():
-    """Of five images with one wrong landmark each, 80 % are four: those below 0.4."""
-    found = heads(5)
-    found.errors[:, 2] = 21
-    found.confidences[:, 2] = [0.1, 0.2, 0.3, 0.36, 0.9]
-    assert choose_review_confidence(found) == 0.4
-    found.predicted[4] = ellipse(angle=20)  # the whole flag finds it, so three others are enough
-    assert choose_review_confidence(found) == 0.35
+def test_the_bands_are_closed_above():
+    errors = np.array([0, 10, 10.01, 20, 20.01, 50, 50.01, 300, 51, 52, np.nan])
+    assert band_shares(errors) == pytest.approx(
+        {
+            "Excellent (≤10 px), %": 20,
+            "Good (10-20 px), %": 20,
+            "Poor (20-50 px), %": 20,
+            "Failure (>50 px), %": 40,
+        }
+    )
+    assert list(band_shares(np.array([1.0])).values()) == [100, 0, 0, 0]
 
 
-def test_there_is_no_limit_where_nothing_is_more_than_20_px_off():
-    found = heads(5)
-    found.errors[:, 2] = 20
-    assert choose_review_confidence(found) is None
+def test_the_report_gives_the_six_figures_each_landmark_and_the_bands_in_this_order():
+    figures = report_figures(ERRORS)
+    assert list(figures.items()) == [
+        ("Mean", 20),
+        ("Std", pytest.approx(32.4499615)),
+        ("Median", 9),
+        ("Min", 1),
+        ("Max", 105),
+        ("95th percentile", pytest.approx(73.5)),
+        *[("OFD-1 mean", 6), ("OFD-1 median", 6), ("OFD-2 mean", 8), ("OFD-2 median", 8)],
+        *[("BPD-1 mean", 10), ("BPD-1 median", 10), ("BPD-2 mean", 56), ("BPD-2 median", 56)],
+        ("Excellent (≤10 px), %", 50),
+        ("Good (10-20 px), %", 37.5),
+        ("Poor (20-50 px), %", 0),
+        ("Failure (>50 px), %", 12.5),
+    ]
+    median = report_figures(np.array([[1.0, 0, 0, 0], [2, 0, 0, 0], [9, 0, 0, 0]]))
+    assert (median["OFD-1 mean"], median["OFD-1 median"]) == (4, 2)
 
 
-def test_images_without_a_plausible_annotation_do_not_decide_the_limit():
-    found = heads(3)
-    found.errors[:, 0] = 21
-    found.confidences[:, 0] = [0.1, 0.1, 0.9]
-    found.annotated[2] = ellipse(angle=20)
-    assert is_plausible(found.annotated).tolist() == [True, True, False]
-    assert choose_review_confidence(found) == 0.15
-
-
-def readers(count=40, share=0.25, seed=0):
-    """Heads, and the same heads by a second reader, 5 px away, the ends named at random; then both
-    with landmarks missing at random."""
-    rng = np.random.default_rng(seed)
-    annotated = np.array([ellipse(turn=turn) for turn in rng.uniform(0, 180, count)])
-    orders = EIGHT_ORDERS[rng.integers(0, 8, count)]
-    second = reorder(annotated + np.array([3.0, 4.0]), orders)
-    partly_annotated, partly_second = annotated.copy(), second.copy()
-    partly_annotated[rng.random((count, 4)) < share] = np.nan
-    partly_second[rng.random((count, 4)) < share] = np.nan
-    return annotated, second, partly_annotated, partly_second
-
-
-def test_missing_landmarks_change_no_distance_between_readers():
-    """Those that are still known have the distance that they have in the complete files, 5 px."""
-    annotated, second, partly_annotated, partly_second = readers()
-    whole = compare_readers(annotated, second, annotated)
-    partly = compare_readers(partly_annotated, partly_second, annotated)
-    for name, distances in partly.distances.items():
-        known = np.isfinite(distances)
-        assert known.any()
-        assert (distances[known] == whole.distances[name][known]).all()
-
-
-def test_images_that_cannot_be_compared_are_counted():
-    annotated, _, partly_annotated, partly_second = readers()
-    partly = compare_readers(partly_annotated, partly_second, annotated)
-    ours = np.isfinite(partly_annotated).all(axis=-1).sum(axis=1)
-    theirs = np.isfinite(partly_second).all(axis=-1).sum(axis=1)
-    few = np.array([sorted(pair) not in ([3, 4], [4, 4]) for pair in zip(ours, theirs)])
-    expected = few & (ours > 0) & (theirs > 0)
-    assert 0 < expected.sum() < 40
-    assert partly.left_out["annotated to second reader"].tolist() == expected.tolist()
-    distances = partly.distances["annotated to second reader"]
-    assert np.isnan(distances[few]).all()
-    assert np.isfinite(distances[~few]).any(axis=1).all()
-    assert (partly.order[few] == [0, 1, 2, 3]).all()
-
-
-def test_a_tester_and_an_audit_measure_the_same_distance_between_readers():
-    annotated, _, partly_annotated, partly_second = readers()
-    audit = compare_readers(partly_annotated, partly_second)
-    tester = compare_readers(partly_annotated, partly_second, annotated + 50)
-    assert list(audit.distances) == ["annotated to second reader"]
-    for kind in ("distances", "left_out"):
-        ours, theirs = (
-            getattr(part, kind)["annotated to second reader"] for part in (audit, tester)
-        )
-        assert np.array_equal(ours, theirs, equal_nan=True)
-    assert (audit.order == tester.order).all()
-
-
-def test_ends_that_are_named_by_another_rule_are_found():
-    """1 and 2 exchanged: by name each end is a diameter away (100 and 80 px), matched nothing."""
-    annotated = np.array([ellipse(100, 80), ellipse(100, 80, turn=70), ellipse()])
-    predicted = annotated[:, [1, 0, 3, 2]]
-    annotated[2, 1] = np.nan  # an incomplete image is left out
-    assert compare_names(annotated, predicted) == pytest.approx((90, 0))
-    assert compare_names(annotated, annotated + np.array([3, 4]))[0] == pytest.approx(5)
-    assert np.isnan(compare_names(annotated[2:], predicted[2:])).all()
+def test_what_has_no_error_has_figures_that_are_not_known_and_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        none = report_figures(np.full((3, 4), np.nan))
+        only_ofd_1 = report_figures(np.array([[4.0, np.nan, np.nan, np.nan]]))
+    assert none.keys() == report_figures(ERRORS).keys()
+    assert np.isnan(list(none.values())).all()
+    assert only_ofd_1["Mean"] == only_ofd_1["OFD-1 mean"] == 4
+    assert np.isnan(only_ofd_1["BPD-2 median"])
+    assert only_ofd_1["Excellent (≤10 px), %"] == 100

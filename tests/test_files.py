@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from common import UserError
-from common.files import check_outputs, write_file, write_table
+from common.basics.files import check_outputs, write_file, write_table
 
 
 def outputs(**paths):

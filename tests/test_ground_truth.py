@@ -12,10 +12,15 @@ import pytest
 from common import UserError
 from common.ground_truth import (
     COLUMNS,
-    count_named_by_direction,
     find_subjects,
     has_landmarks,
+    image_table,
+    landmark_columns,
     landmark_values,
+    numbers,
+    parse_ground_truth,
+    plain_name,
+    read_cells,
     read_ground_truth,
     split_ground_truth,
     subjects_in_training,
@@ -130,19 +135,11 @@ def test_landmark_values_are_in_the_order_of_landmarks_and_columns():
     assert landmark_values(table, "y").tolist() == [[[2], [4], [6], [8]]]
 
 
-def test_the_upper_and_the_left_ends_are_counted_where_both_ends_are_annotated():
-    nan = np.nan
-    rows = [
-        # OFD-1 above OFD-2 (y points down), BPD-1 left of BPD-2
-        [50, 10, 50, 90, 20, 50, 80, 50],
-        [50, 90, 50, 10, 20, 50, 80, 50],  # OFD-1 below
-        [50, 10, 50, 90, 80, 50, 20, 50],  # BPD-1 right
-        [10, 50, 90, 50, 50, 20, 50, 80],  # neither above nor left: level, and upright
-        [nan, nan, 50, 90, 20, 50, 80, 50],
-        [50, 10, 50, 90, 20, 50, nan, nan],
-    ]
-    table = pd.DataFrame(rows, columns=list(COLUMNS[1:]))
-    assert count_named_by_direction(table) == {"OFD-1": (3, 5), "BPD-1": (3, 5)}
+def test_landmark_columns_are_what_landmark_values_reads():
+    values = np.arange(24.0).reshape(3, 4, 2)
+    table = pd.DataFrame(landmark_columns({"b": values[..., 1], "a": values[..., 0]}))
+    assert table.columns.tolist()[:3] == ["ofd_1_b", "ofd_1_a", "ofd_2_b"]
+    assert landmark_values(table, "a", "b").tolist() == values.tolist()
 
 
 @pytest.mark.parametrize(
@@ -224,9 +221,11 @@ def test_scale_and_subject_are_kept(tmp_path):
     ("text", "message"),
     [
         ("", "not a CSV file with commas: No columns to parse"),
-        (HEADER, "no rows"),
+        (HEADER, f"no rows below the header; its first line is: {HEADER}"),
         (f"{ROW}\n{ROW}\n", f"no column named {', '.join(COLUMNS)}; its first line is: {ROW}"),
         (f"{HEADER}\n{ROW},9\n", f"saw 10; its first line is: {HEADER}"),
+        (f"sep=,\n{HEADER}\n{ROW}\n", "saw 9; its first line is: sep=,"),
+        (f"{HEADER}\n{ROW}\n".replace(",", ";"), "its first line is: image_name;ofd_1_x;"),
         (f"{HEADER.replace('bpd_2_y', 'bpd_2_z')}\n{ROW}\n", "no column named bpd_2_y"),
         # Landmarks under other names are no list of images, and a list needs no landmarks.
         (f"{ANOTHER_HEADER}\n{ROW}\n", f"named {LANDMARK_COLUMNS}; its first line is: image_name"),
@@ -255,21 +254,140 @@ def test_a_bad_file_is_named(tmp_path, text, message):
     assert str(caught.value).startswith(path)
 
 
-def test_normalised_coordinates_are_refused_and_px_are_expected(tmp_path):
-    normalised = "a.png,0,0.25,0.5,1.5,,,0.25,0.75"
+NORMALISED = "a.png,0,0.25,0.5,1.5,,,0.25,0.75"
+
+
+@pytest.mark.parametrize(
+    ("row", "low", "high"),
+    [
+        (NORMALISED, "0", "1.5"),
+        (NORMALISED.replace("a.png,0,", "a.png,-0.004,"), "-0.004", "1.5"),
+        (NORMALISED.replace("a.png,0,", "a.png,-0.1,"), "-0.1", "1.5"),
+    ],
+)
+def test_a_file_that_is_normalised_throughout_is_refused_in_one_line(tmp_path, row, low, high):
+    path = write_csv(tmp_path, f"{HEADER}\n{row}\nb.png,,,,,,,,\n")
     with pytest.raises(UserError) as caught:
-        read_ground_truth(write_csv(tmp_path, f"{HEADER}\n{normalised}\nb.png,,,,,,,,\n"))
-    assert re.fullmatch(
-        r".*ground_truth\.csv: all coordinates lie between 0 and 1\.5, so they are normalised "
-        r"\(0 to 1\); px of the original image are expected: .*",
-        str(caught.value),
+        read_ground_truth(path)
+    assert str(caught.value) == (
+        f"{path}: all coordinates lie between {low} and {high}, so they are normalised (0 to 1); "
+        "px of the original image are expected: multiply x by the width and y by the height of "
+        "the image"
     )
-    # One coordinate that is none of these, and no coordinate at all.
-    for row in (normalised.replace("1.5", "1.6"), normalised.replace("a.png,0", "a.png,-0.1")):
-        assert len(read_ground_truth(write_csv(tmp_path, f"{HEADER}\n{row}\n"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("coordinates", "axes"),
+    [
+        ("0.5,0.1,0.5,0.9,0.2,0.5,0.8,0.5", "xy"),
+        ("-0.1,1.5,0.5,0.9,0.2,0.5,0.8,0.5", "xy"),
+        ("0.5,0.1,0.5,0.9,0.2,0.5,1.6,0.5", "y"),
+        ("0.5,0.1,0.5,0.9,-0.11,0.5,0.8,0.5", "y"),
+        ("0.5,10,0.5,90,0.2,50,0.8,50", "x"),
+        ("50,0.1,50,0.9,20,0.5,80,0.5", "y"),
+        ("0.5,0.1,0.5,0.9,,,,", "xy"),
+        ("0.5,0.1,0.5,0.9,0.2,0.5,1.6,1.6", ""),
+        ("0.5,0.1,0.5,0.9,0.2,0.5,-0.11,-0.11", "outside"),
+        ("0,0.5,1,90,1.5,50,80,50", ""),  # px: the head of which three ends lie at the border
+        ("0.5,0.1,,,,,,", ""),  # one end tells nothing
+        (",,,,,,,", ""),
+    ],
+)
+def test_a_row_whose_x_or_y_is_normalised_at_every_end_is_refused_among_rows_in_px(
+    tmp_path, coordinates, axes
+):
+    path = write_csv(tmp_path, f"{HEADER}\n{ROW}\nb.png,{coordinates}\nc{ROW}\n")
+    if not axes:
+        assert len(read_ground_truth(path)) == 3
+        return
+    with pytest.raises(UserError) as caught:
+        read_ground_truth(path)
+    if axes == "outside":
+        assert "row 2: b.png: BPD-2 lies outside the image" in str(caught.value)
+        return
+    lines = re.findall("row .*", str(caught.value))
+    assert lines == [
+        f"row 2: b.png: {axis} lies between -0.1 and 1.5 at every end, as if normalised (0 to 1); "
+        "px of the original image are expected"
+        for axis in axes
+    ]
+
+
+def test_files_without_coordinates_or_of_nothing_but_zeros_are_not_called_normalised(tmp_path):
     assert len(read_ground_truth(write_csv(tmp_path, f"{HEADER}\nb.png,,,,,,,,\n"))) == 1
     with pytest.raises(UserError, match=r"OFD-1 is \(0, 0\)"):
         read_ground_truth(write_csv(tmp_path, f"{HEADER}\na.png,0,0,,,,,,\n"))
+
+
+NO_NUMBERS = ("1_000", "１２", "True", "0x10", "1e", "1 000", "٣", "−5", "5%", "1f", "left")
+
+
+@pytest.mark.parametrize("others", [[], ["2.5"], ["left"]], ids=["alone", "a number", "a word"])
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [("5", 5), ("-0.5", -0.5), ("+5", 5), (".5", 0.5), ("5.", 5), ("1e3", 1000), ("007", 7)],
+)
+def test_numbers_are_read_whatever_stands_in_other_rows(cell, value, others):
+    assert numbers(pd.DataFrame({"a": [cell, *others]})).iloc[0, 0] == value
+
+
+@pytest.mark.parametrize("cell", [*NO_NUMBERS, "inf", "-Infinity", "1e999"])
+@pytest.mark.parametrize("column", ["ofd_1_x", "px_to_mm_rate"])
+def test_what_only_some_readers_take_for_a_number_is_refused(tmp_path, cell, column):
+    """pandas differs from one version to the next, and Python takes some of them."""
+    text = f"{HEADER},px_to_mm_rate\n{ROW},0.1\nb{ROW},0.1\n"
+    text = text.replace("ba.png,1,", f"ba.png,{cell},")
+    if column == "px_to_mm_rate":
+        text = f"{HEADER},px_to_mm_rate\n{ROW},0.1\nb{ROW},{cell}\n"
+    with pytest.raises(UserError, match=re.escape(f"row 2: ba.png: {column} is '{cell}', not a n")):
+        read_ground_truth(write_csv(tmp_path, text))
+
+
+@pytest.mark.parametrize("cell", ["NA", "na", "nan", "NaN", "", " "])
+def test_a_pixel_size_may_be_unknown(tmp_path, cell):
+    path = write_csv(tmp_path, f"{HEADER},px_to_mm_rate\n{ROW},{cell}\nb{ROW},0.1\n")
+    assert read_ground_truth(path)["px_to_mm_rate"].tolist() == [
+        pytest.approx(np.nan, nan_ok=True),
+        0.1,
+    ]
+
+
+def test_all_cells_of_a_file_are_kept_as_text_under_the_names_in_its_header(tmp_path):
+    """Empty names and doubles too, and rows that are short; the lines of nothing but commas go."""
+    cells = read_cells(write_csv(tmp_path, ",,,\nb , a,,a\n,,,\n 1,NA\n,, x ,0.10\n,,,\n"))
+    assert cells.columns.tolist() == ["b", "a", "", "a"]
+    assert cells.to_numpy().tolist() == [["1", "NA", "", ""], ["", "", "x", "0.10"]]
+    assert cells.index.tolist() == [0, 1]
+
+
+def test_only_the_rows_of_the_images_asked_for_are_checked(tmp_path):
+    text = f"{HEADER}\nbad.png,left,2,0,0,5,6,7,8\n./{ROW}\nb{ROW}\n"
+    path = write_csv(tmp_path, text)
+    table = parse_ground_truth(read_cells(path), path, ["a.png", "c.png"])
+    assert table["image_name"].to_dict() == {1: "./a.png"}
+    assert landmark_values(table, "x", "y").tolist() == [[[1, 2], [3, 4], [5, 6], [7, 8]]]
+    message = (
+        r"no row of these images: the first of them is c.png, and the first row is that of bad"
+    )
+    with pytest.raises(UserError, match=f"^{re.escape(path)}: has {message}"):
+        parse_ground_truth(read_cells(path), path, ["c.png"])
+    with pytest.raises(UserError, match=r"row 1: bad.png: ofd_1_x is 'left'"):
+        parse_ground_truth(read_cells(path), path, ["bad.png", "c.png"])
+
+
+def test_a_name_has_one_spelling():
+    assert plain_name("./a.png") == plain_name("b/../a.png") == plain_name("a.png") == "a.png"
+    assert plain_name("s//a\u0308.png") == plain_name("s/\u00e4.png")
+    assert plain_name("A.png") != plain_name("a.png")
+
+
+def test_images_without_a_file_have_a_table_without_coordinates():
+    table = image_table(["b.png", "a.png"], "images")
+    assert table.columns.tolist() == list(COLUMNS)
+    assert table["image_name"].tolist() == ["b.png", "a.png"]
+    assert not has_landmarks(table).any()
+    with pytest.raises(UserError, match=r"^images: row 2: .*not UTF-8$"):
+        image_table(["a.png", "\udcff.png"], "images")
 
 
 def test_a_ground_truth_is_a_local_file_as_it_is(tmp_path):

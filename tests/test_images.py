@@ -2,27 +2,38 @@
 
 import os
 import threading
+import time
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image  # which matplotlib needs, so it is there
 
 from common import UserError, images
-from common.ground_truth import COLUMNS, list_images, read_ground_truth
+from common.ground_truth import image_table, read_ground_truth
 from common.heatmaps import gaussian_heatmaps
-from common.images import load_images
+from common.images import (
+    ask_about_units,
+    dataset_fingerprint,
+    list_images,
+    load_images,
+    place_landmarks,
+    to_256,
+    to_original,
+)
 from tests.benchmark import PlainDataset
-from tests.conftest import table_of
+from tests.conftest import ellipse, some_images, table_of
 
-LANDMARKS = [1, 2, 3, 4, 5, 6, 7, 8]
+NOT_ANNOTATED = [np.nan] * 8
 RAMP = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
 NOISE = np.random.default_rng(0).integers(0, 256, (200, 300), dtype=np.uint8)
 
 
-def load(folder, *names, landmarks=LANDMARKS):
+def load(folder, *names, landmarks=NOT_ANNOTATED):
     """Images with the same landmarks each."""
     return load_images(table_of(*[landmarks] * len(names), names=names), str(folder))
 
@@ -185,6 +196,147 @@ def test_a_landmark_may_lie_just_outside_by_one_coordinate(tmp_path, capsys):
             load(tmp_path, "a.png", landmarks=[1, 2, 3, 4, x, y, 7, 8])
 
 
+SIZE = (800, 540)  # width and height of 608 of the 622 images of the report's file
+MIDDLES = (350, 392, 430)  # of three heads, along x: the median is 0.49 of the width
+
+
+def heads(*middles):
+    return np.array([ellipse(200, 160, center=(x, 270)) for x in middles])
+
+
+def questions(points=None, sizes=SIZE, rate=np.nan):
+    """The questions on three heads like the report's, but for what is given."""
+    points = heads(*MIDDLES) if points is None else points
+    sizes = np.broadcast_to(np.asarray(sizes, float), (len(points), 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # NumPy's, of what is not known
+        return ask_about_units(points, sizes, np.broadcast_to(rate, len(points)).astype(float))
+
+
+@pytest.mark.parametrize(
+    ("size", "center"), [((100, 100), "0.06"), ((256, 256), "0.16"), ((512, 512), "0.31")]
+)
+def test_percent_and_px_of_resized_images_are_asked_about_with_the_original_images(size, center):
+    points = heads(*MIDDLES) * np.array(size) / SIZE
+    assert questions(points) == [
+        f"half of the heads have their centre left of {center} of the width. Are these px of the "
+        "original images?"
+    ]
+
+
+def test_nothing_is_asked_about_data_of_the_reports_kind():
+    assert questions() == []
+    assert questions(rate=0.115) == []  # HC18's images are 92 mm wide in the median
+    assert questions(np.full((3, 4, 2), np.nan)) == []
+    # Resized with their coordinates, as such images may be.
+    assert questions(heads(*MIDDLES) * 256 / np.array(SIZE), (256, 256)) == []
+
+
+@pytest.mark.parametrize(
+    ("middles", "is_asked"),
+    [
+        ((279, 279, 279), True),  # 0.35 of the width are 280 px
+        ((280, 280, 280), False),
+        ((100, 100), False),  # two images
+        ((100, 100, 400), True),  # the median decides
+        ((100, 400, 400), False),
+    ],
+)
+def test_heads_are_asked_about_whose_median_centre_is_left_of_0_35_of_the_width(middles, is_asked):
+    assert bool(questions(heads(*middles))) is is_asked
+
+
+def test_the_centre_of_a_head_is_told_by_one_whole_diameter():
+    left = heads(100, 100, 100)
+    left[0, 2:] = left[1, :2] = np.nan
+    assert questions(left) != []
+    left[2, [0, 2]] = np.nan  # an end of each is left: no centre, so there are two
+    assert questions(left) == []
+
+
+@pytest.mark.parametrize(
+    ("sizes", "rate", "said"),
+    [
+        ((256, 256), 0.115, "29.44 mm wide in the median, most of them square"),
+        ((256, 256), 0.36, "92.16 mm wide in the median, most of them square"),
+        (SIZE, 1 / 0.115, "6957 mm wide in the median"),  # px per mm
+        (SIZE, 0.0499, "39.92 mm wide in the median"),
+        (SIZE, 0.501, "400.8 mm wide in the median"),
+        (SIZE, [0.01, 0.01, 0.1], "8 mm wide in the median"),
+        ([SIZE, (256, 256), (400, 400)], 0.2, "80 mm wide in the median, most of them square"),
+    ],
+)
+def test_pixel_sizes_are_asked_about_that_cannot_be_those_of_these_images(sizes, rate, said):
+    assert questions(np.full((3, 4, 2), np.nan), sizes, rate) == [
+        f"by px_to_mm_rate the images are {said}. Does it belong to these image files?"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "rate"),
+    [
+        (SIZE, 0.05),  # 40 mm
+        (SIZE, 0.5),  # 400 mm
+        ((256, 256), np.nan),
+        (SIZE, [0.01, 0.1, 0.1]),
+        (SIZE, [0.01, 0.01, np.nan]),  # two images
+        ([SIZE, SIZE, (256, 256), (256, 256)], 0.3),  # half of them are square
+        ([SIZE, SIZE, SIZE, (40, 40), (40, 40), (40, 40), (40, 40)], [0.1] * 3 + [np.nan] * 4),
+    ],
+)
+def test_pixel_sizes_are_not_asked_about_that_may_be_those_of_these_images(sizes, rate):
+    count = max(len(np.atleast_2d(sizes)), 3)
+    assert questions(np.full((count, 4, 2), np.nan), sizes, rate) == []
+
+
+def test_each_question_is_a_line_that_names_its_source(capsys):
+    points = heads(*MIDDLES) * 256 / np.array(SIZE)
+    names = pd.Series(["a.png", "b.png", "c.png"])
+    place_landmarks(points, np.array([SIZE] * 3, float), np.full(3, 3.0), names, "my.csv")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("my.csv: half of the heads have their centre left of 0.16 ")
+    assert second.startswith("my.csv: by px_to_mm_rate the images are 2400 mm wide ")
+    assert first.endswith("?")
+    assert second.endswith("?")
+
+
+def test_points_are_scaled_to_256_px_and_back_by_the_size_of_each_image():
+    points, sizes = np.full((2, 4, 2), 64.0), np.array([[512.0, 768], [256, 128]])
+    expected = np.repeat([[[32, 64 / 3]], [[64, 128]]], 4, axis=1)
+    assert to_256(points, sizes) == pytest.approx(expected)
+    assert to_original(expected, sizes) == pytest.approx(points)
+
+
+def test_landmarks_sizes_and_pixel_sizes_of_the_original_images_stay_with_them(tmp_path):
+    for name, width in (("a.png", 400), ("b.png", 200)):
+        cv2.imwrite(str(tmp_path / name), two_tones(100, width, 9, 0))
+    first, second = [200, 25, 0, 0, 399, 99, 100, 50], [100, 25, 0, 0, 199, 99, 50, np.nan]
+    table = table_of(first, second, names=["a.png", "b.png"])
+    assert np.isnan(load_images(table, str(tmp_path)).rate).all()
+    data = load_images(table.assign(px_to_mm_rate=[np.nan, 0.2]), str(tmp_path))
+    assert data.landmarks_px[0].ravel().tolist() == first
+    one = data[1:]
+    assert len(one) == 1
+    assert one.names == ["b.png"]
+    assert one.sizes.tolist() == [[200, 100]]
+    assert one.rate.tolist() == [0.2]
+    assert one.landmarks_px[0, 2].tolist() == [199, 99]
+    assert one.landmarks[0, 2].tolist() == pytest.approx([254.72, 253.44])
+    assert torch.equal(one.images, data.images[1:])
+
+
+def test_a_fingerprint_is_of_pixels_and_landmarks_and_not_of_names():
+    data, same = some_images(3, seed=0), some_images(3, seed=0)
+    same.names = ["x", "y", "z"]
+    assert dataset_fingerprint(data) == dataset_fingerprint(same) != dataset_fingerprint(data[:2])
+    assert dataset_fingerprint(data[:2], data[2:]) != dataset_fingerprint(data[2:], data[:2])
+    same.landmarks[2, 3, 1] += 1
+    assert dataset_fingerprint(data) != dataset_fingerprint(same)
+    same = some_images(3, seed=0)
+    same.images[2, 0, 31, 31] ^= 1
+    assert dataset_fingerprint(data) != dataset_fingerprint(same)
+
+
 def test_a_name_is_found_however_its_signs_are_composed(tmp_path):
     composed, decomposed = "\u00e4.png", "a\u0308.png"
     for on_disk, asked in ((composed, decomposed), (decomposed, composed)):
@@ -202,18 +354,16 @@ def test_the_images_of_a_folder_are_listed_by_name_without_masks(tmp_path, capsy
         (tmp_path / folder).mkdir()
     for name in ("1.2.dcm", "1.3.dcm", "a.b.nii.gz", "README"):
         (tmp_path / "scans" / name).touch()
-    table = list_images(str(tmp_path))
-    assert table["image_name"].tolist() == ["10.tiff", "a.jpg", "b.PNG"]
-    assert table.columns.tolist() == list(COLUMNS)
-    assert table.iloc[:, 1:].isna().all(axis=None)
+    assert list_images(str(tmp_path)) == ["10.tiff", "a.jpg", "b.PNG"]
+    assert capsys.readouterr().out == "Left out, as named *_Annotation.*: 2\n"
     (tmp_path / "odd").mkdir()
     Path(os.fsdecode(bytes(tmp_path) + b"/odd/\xff.png")).touch()  # as an old archive has them
-    assert capsys.readouterr().out == "Left out, as named *_Annotation.*: 2\n"
+    with pytest.raises(UserError, match=r"^odd: row 1: .*not UTF-8$"):
+        image_table(list_images(str(tmp_path / "odd")), "odd")
     for folder, message in (
         ("sub", r"holds no image files \(.bmp, .*, .webp\)$"),
         ("scans", r"holds no image files \(.*\); there are .dcm, .nii.gz files: convert them"),
         ("no", "cannot be"),
-        ("odd", "not UTF-8"),
     ):
         with pytest.raises(UserError, match=message):
             list_images(str(tmp_path / folder))
@@ -256,22 +406,76 @@ def test_the_folder_above_the_images_is_told_where_they_are(tmp_path):
     assert load(tmp_path, "old/000_HC.png").names == ["old/000_HC.png"]
 
 
-def test_sixteen_images_are_waited_for_at_once_whatever_the_cores(tmp_path, monkeypatch):
-    """A folder that is mounted from elsewhere answers each access after a while."""
+@pytest.fixture
+def sixteen_at_once(monkeypatch):
+    """Files of which none is read until sixteen are asked for at the same time."""
     together = threading.Barrier(16)
-    find = images._find
+    fromfile = np.fromfile
 
-    def find_slowly(*arguments):
+    def fromfile_slowly(*arguments, **options):
         together.wait(timeout=10)  # an error where there are fewer than 16 readers
-        return find(*arguments)
+        return fromfile(*arguments, **options)
 
-    monkeypatch.setattr(images, "_find", find_slowly)
-    for cores in (1, 64):
-        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
-        names = [f"{i}.png" for i in range(32)]
-        for name in names:
-            (tmp_path / name).write_bytes(encoded(".png", RAMP))
-        assert load(tmp_path, *names).names == names
+    monkeypatch.setattr(np, "fromfile", fromfile_slowly)
+
+
+def ramps(folder, count):
+    names = [f"{i}.png" for i in range(count)]
+    for name in names:
+        (folder / name).write_bytes(encoded(".png", RAMP))
+    return names
+
+
+@pytest.mark.parametrize("cores", [1, 64])
+@pytest.mark.usefixtures("sixteen_at_once")
+def test_sixteen_images_are_waited_for_at_once_whatever_the_cores(tmp_path, monkeypatch, cores):
+    """A folder that is mounted from elsewhere answers each access after a while."""
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    names = ramps(tmp_path, 32)
+    assert load(tmp_path, *names).names == names
+
+
+@pytest.mark.usefixtures("sixteen_at_once")
+def test_no_more_images_are_decoded_at_once_than_there_are_cores(tmp_path, monkeypatch):
+    """Sixteen large ones, in full size, would fill the memory of a small machine."""
+    free = 0
+    while images.DECODING.acquire(blocking=False):
+        free += 1
+    images.DECODING.release(free)
+    assert free == os.cpu_count()
+
+    decode, resize = cv2.imdecode, cv2.resize
+    in_full_size, numbers = set(), []
+
+    def decode_slowly(*arguments):
+        in_full_size.add(threading.get_ident())
+        numbers.append(len(in_full_size))
+        time.sleep(0.01)  # long enough for another to begin
+        return decode(*arguments)
+
+    def resize_and_note(*arguments, **options):
+        resized = resize(*arguments, **options)
+        in_full_size.discard(threading.get_ident())
+        return resized
+
+    monkeypatch.setattr(images, "DECODING", threading.Semaphore(2))
+    monkeypatch.setattr(cv2, "imdecode", decode_slowly)
+    monkeypatch.setattr(cv2, "resize", resize_and_note)
+    load(tmp_path, *ramps(tmp_path, 32))
+    assert len(numbers) == 32
+    assert max(numbers) == 2
+
+
+def test_lack_of_memory_is_not_told_as_a_bad_image(tmp_path, monkeypatch):
+    error = cv2.error("OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to …")
+    error.code = cv2.Error.StsNoMem
+
+    def decode(*_):
+        raise error
+
+    monkeypatch.setattr(cv2, "imdecode", decode)
+    with pytest.raises(cv2.error, match="Insufficient memory"):
+        load(tmp_path, *ramps(tmp_path, 1))
 
 
 @pytest.mark.parametrize(

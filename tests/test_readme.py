@@ -21,7 +21,7 @@ from common import compare
 from common.comparison.frame import AS_FAR, LESS, PAIRS, WON, read_report
 from common.ground_truth import landmark_values
 from common.models import ResNetUNet
-from common.results.figures import all_figures
+from common.results.metrics import all_figures
 from tests.conftest import HYPOTHESES, ROOT, script, single_spaced
 
 README = (ROOT / "ReadMe_Complete.txt").read_text(encoding="utf-8")

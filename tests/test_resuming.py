@@ -1,5 +1,6 @@
 """What a run keeps, interrupted, resumed or refused: on a network of a few parameters."""
 
+import hashlib
 import math
 from argparse import Namespace
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from common import UserError, checkpoint, training
+from common import UserError
 from common.losses import HeatmapLoss
-from common.training import fit, warmup_cosine
+from common.runs import checkpoint
+from common.runs.fit import fit, set_up
+from common.training import warmup_cosine
 from tests.conftest import assert_same, files_in, some_images
 
 FILES = ("model.pth", "model_checkpoint.pth")
@@ -18,7 +21,7 @@ FILES = ("model.pth", "model_checkpoint.pth")
 @pytest.fixture(autouse=True)
 def quick_writing(monkeypatch):
     """Pictures are drawn elsewhere, and no test cuts the power."""
-    monkeypatch.setattr("common.plots.training_curves", lambda _, path: Path(path).touch())
+    monkeypatch.setattr("common.runs.fit.draw_curves", lambda _, path: Path(path).touch())
     monkeypatch.setattr("os.fsync", lambda _: None)
 
 
@@ -52,6 +55,16 @@ class Loss(HeatmapLoss):
         return value * self.outcome
 
 
+def arguments(folder, **options):
+    args = {
+        **{"epochs": 6, "batch_size": 3, "seed": 42, "precision": "fp32", "device": "cpu"},
+        **{"resume": False, "initial_weights": None, "checkpoint_seconds": 60},
+        "model_save_path": str(folder / "model.pth"),
+        "plot_save_path": str(folder / "curves.png"),
+    }
+    return Namespace(**{**args, **options})
+
+
 def train_tiny(
     folder,
     loss=None,
@@ -63,24 +76,18 @@ def train_tiny(
     **options,
 ):
     """Train for 6 epochs of 4 batches and 2 validation batches each. options: those of args."""
-    args = {
-        **{"epochs": 6, "batch_size": 3, "seed": 42, "precision": "fp32", "device": "cpu"},
-        **{"resume": False, "initial_weights": None, "checkpoint_seconds": 60},
-        "model_save_path": str(folder / "model.pth"),
-        "plot_save_path": str(folder / "curves.png"),
-        **options,
-    }
+    args = arguments(folder, **options)
     torch.manual_seed(0)
     model = tiny_network()
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
     if schedule == "plateau":
         scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=1)
     else:
-        scheduler = warmup_cosine(optimizer, args["epochs"], warmup_epochs=2, min_lr=1e-6)
+        scheduler = warmup_cosine(optimizer, args.epochs, warmup_epochs=2, min_lr=1e-6)
     folder.mkdir(exist_ok=True)
     train_set, val_set = train_set or some_images(10, seed=1), val_set or some_images(4, seed=2)
     loss = loss or Loss()
-    fit(model, loss, optimizer, scheduler, train_set, val_set, Namespace(**args), augment)
+    fit(model, loss, optimizer, scheduler, train_set, val_set, args, augment)
 
 
 def best_and_checkpoint(folder, stem="model"):
@@ -94,6 +101,10 @@ def best_and_checkpoint(folder, stem="model"):
         if name not in may_change and not name.endswith("_path")
     }
     return best, state
+
+
+def sha256_of(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -144,35 +155,45 @@ def test_order_and_augmentation_are_new_in_each_epoch_and_with_each_seed(tmp_pat
 def test_resuming_a_finished_run_leaves_it_alone(tmp_path, capsys):
     train_tiny(tmp_path, epochs=1)
     before = files_in(tmp_path)
-    assert "Trained 1 epochs in " in capsys.readouterr().out
+    assert "Trained 1 epoch in " in capsys.readouterr().out
     train_tiny(tmp_path, epochs=1, resume=True)
     printed = capsys.readouterr().out
     assert "model_checkpoint.pth: resuming from epoch 1\n" in printed
-    assert "All 1 epochs are done already" in printed
+    assert "\n1 epoch done already; nothing is left to train\n" in printed
     assert files_in(tmp_path) == before
     (tmp_path / "curves.png").unlink()  # as where it was killed before they were drawn
     train_tiny(tmp_path, epochs=1, resume=True)
     assert files_in(tmp_path) == before
 
 
-@pytest.mark.parametrize("foreign", [None, "2.bias", "more"])  # one of the weights, or one more
 @pytest.mark.parametrize("epochs", [2, 3])
-def test_a_model_file_that_is_gone_or_foreign_is_replaced_by_the_checkpoints_best_weights(
-    tmp_path, epochs, foreign
-):
+def test_a_model_file_that_is_gone_is_written_again_and_another_is_left_alone(tmp_path, epochs):
     # An epoch's calls 1 to 4 train, 5 and 6 validate: call 11 is in the second epoch's validation.
     # A loss of 100 times as much makes that epoch, and then the resumed one, worse than the first.
     train_tiny(tmp_path, Loss(at_call=11, outcome=100.0), epochs=2)
     best, checkpoint = best_and_checkpoint(tmp_path)
     assert checkpoint["best_epoch"] == 1
     (tmp_path / "model.pth").unlink()
-    if foreign:
-        last_bias = checkpoint["model_state_dict"]["2.bias"]
-        torch.save({**best, foreign: last_bias}, tmp_path / "model.pth")
     train_tiny(tmp_path, Loss(at_call=5, outcome=100.0), epochs=epochs, resume=True)
-    assert best_and_checkpoint(tmp_path)[1]["best_epoch"] == 1
-    assert_same(best_and_checkpoint(tmp_path)[0], best)
-    assert (tmp_path / "model_previous.pth").exists() is bool(foreign)  # it is not lost
+    resumed_best, resumed = best_and_checkpoint(tmp_path)
+    assert resumed["best_epoch"] == 1
+    assert_same(resumed_best, best)
+    assert resumed["model_sha256"] == sha256_of(tmp_path / "model.pth")
+    assert len(files_in(tmp_path)) == 3
+    (tmp_path / "model.pth").write_bytes(b"of the user")
+    train_tiny(tmp_path, epochs=epochs, resume=True)  # there is nothing left to train
+    assert (tmp_path / "model.pth").read_bytes() == b"of the user"
+
+
+def test_a_checkpoint_holds_the_sha256_of_the_file_of_the_best_weights_beside_it(tmp_path):
+    # The second epoch is the best; the third, 100 times as bad, leaves its weights.
+    hashes = []
+    for epochs in (1, 2, 3):
+        loss = Loss(at_call=5, outcome=100.0) if epochs == 3 else None
+        train_tiny(tmp_path, loss, epochs=epochs, resume=epochs > 1)
+        hashes.append(best_and_checkpoint(tmp_path)[1]["model_sha256"])
+        assert hashes[-1] == sha256_of(tmp_path / "model.pth")
+    assert hashes[0] != hashes[1] == hashes[2]
 
 
 def test_a_run_may_start_from_the_weights_of_another(tmp_path, capsys):
@@ -202,15 +223,13 @@ def test_a_run_may_start_from_the_weights_of_another(tmp_path, capsys):
         seen = best_and_checkpoint(folder)[1]["train_images"]
         own = [f"5-{i}.png" for i in range(7)]
         assert seen == (own if name == "model.pth" else own + images)
-        initial = best_and_checkpoint(folder)[1]["initial_train_images"]
-        assert initial == ([] if name == "model.pth" else images)
     with pytest.raises(UserError, match=r"none\.pth: cannot be read"):
         train_tiny(tmp_path / "first", initial_weights="none.pth")
     assert len(files_in(tmp_path / "first")) == 3  # nothing was moved
 
 
-def test_a_checkpoint_tells_its_own_training_images_from_those_of_the_initial_weights(tmp_path):
-    """Through a chain of runs and a stop; an image of both is its own."""
+def test_a_checkpoint_lists_all_that_it_and_its_initial_weights_were_trained_on_once(tmp_path):
+    """Through a chain of runs and a stop, its own images first."""
 
     def images(*names):
         chosen = some_images(len(names), seed=1)
@@ -218,9 +237,9 @@ def test_a_checkpoint_tells_its_own_training_images_from_those_of_the_initial_we
         return chosen
 
     train_tiny(tmp_path / "a", train_set=images("1", "2", "3"), epochs=1)
-    for origin, name, names, initial in (
-        ("a", "b", ("3", "4"), ["1", "2"]),
-        ("b", "c", ("1", "5"), ["3", "4", "2"]),
+    for origin, name, names, expected in (
+        ("a", "b", ("3", "4"), ["3", "4", "1", "2"]),
+        ("b", "c", ("1", "5"), ["1", "5", "3", "4", "2"]),
     ):
         options = {"train_set": images(*names), "epochs": 2, "checkpoint_seconds": 0}
         options["initial_weights"] = str(tmp_path / origin / "model_checkpoint.pth")
@@ -229,8 +248,38 @@ def test_a_checkpoint_tells_its_own_training_images_from_those_of_the_initial_we
         stopped = best_and_checkpoint(tmp_path / name)[1]
         train_tiny(tmp_path / name, resume=True, **options)
         for state in (stopped, best_and_checkpoint(tmp_path / name)[1]):
-            assert state["initial_train_images"] == initial
-            assert state["train_images"] == [*names, *initial]
+            assert state["train_images"] == expected
+
+
+def test_initial_weights_may_be_another_packages_checkpoint_whatever_it_notes_of_images(tmp_path):
+    """A number, a path and no name are no lists of names, and say nothing of what was trained."""
+    train_set = some_images(10, seed=1)
+    train_set.landmarks[:, 1] = math.nan
+    for noted in (206, "data/train", None):
+        foreign = {"train_images": noted, "untrained_landmarks": noted, "args": Namespace(lr=0.1)}
+        torch.save({"model_state_dict": tiny_network().state_dict(), **foreign}, tmp_path / "a.pth")
+        options = {"initial_weights": str(tmp_path / "a.pth"), "epochs": 1}
+        train_tiny(tmp_path, train_set=train_set, **options)
+        state = best_and_checkpoint(tmp_path)[1]
+        assert state["train_images"] == train_set.names
+        assert state["untrained_landmarks"] == []  # these weights may have learned it
+
+
+def test_initial_weights_that_are_gone_are_refused_at_once_but_not_where_the_run_resumes(
+    tmp_path, monkeypatch
+):
+    args = arguments(tmp_path, initial_weights="gone.pth")
+    resumed = arguments(tmp_path, initial_weights="gone.pth", resume=True)
+    for refused in (args, resumed):
+        with pytest.raises(UserError, match=r"^gone\.pth: no such file of weights$"):
+            set_up(refused)
+    (tmp_path / "model_checkpoint.pth").touch()
+    assert set_up(resumed) == torch.device("cpu")
+    with pytest.raises(UserError, match="gone"):
+        set_up(args)
+    (tmp_path / "model_checkpoint.pth").unlink()
+    monkeypatch.setattr("common.basics.processes.broadcast", lambda _: True)  # rank 0 has it
+    assert set_up(resumed) == torch.device("cpu")
 
 
 def test_the_minutes_of_a_resumed_run_are_those_of_all_its_epochs(tmp_path, capsys):
@@ -253,30 +302,6 @@ def test_a_checkpoint_keeps_the_number_of_parameters(tmp_path):
     assert (
         best_and_checkpoint(tmp_path)[1]["parameters"] == (3 * 9 + 1) * 4 + 2 * 4 + (4 * 9 + 1) * 4
     )
-
-
-def test_a_checkpoint_of_before_seconds_and_parameters_were_kept_resumes(tmp_path, capsys):
-    train_tiny(tmp_path, epochs=1)
-    path = tmp_path / "model_checkpoint.pth"
-    state = torch.load(path, weights_only=True)
-    del state["epoch_seconds"], state["parameters"]
-    torch.save(state, path)
-    train_tiny(tmp_path, epochs=3, resume=True)
-    assert len(best_and_checkpoint(tmp_path)[1]["epoch_seconds"]) == 2
-    assert "Trained 2 epochs in 0.0 minutes; best" in capsys.readouterr().out
-
-
-def test_a_checkpoint_of_before_initial_train_images_resumes(tmp_path):
-    train_tiny(tmp_path, epochs=1)
-    path = tmp_path / "model_checkpoint.pth"
-    state = torch.load(path, weights_only=True)
-    del state["initial_train_images"]
-    state["train_images"].append("of the initial weights")
-    torch.save(state, path)
-    train_tiny(tmp_path, epochs=2, resume=True)
-    resumed = best_and_checkpoint(tmp_path)[1]
-    assert (resumed["epoch"], resumed["initial_train_images"]) == (2, [])
-    assert resumed["train_images"] == state["train_images"]
 
 
 def test_a_landmark_that_no_training_image_has_is_printed_and_kept_in_the_checkpoint(
@@ -326,7 +351,7 @@ def test_a_run_may_move_to_another_folder_or_device(tmp_path, monkeypatch):
     """There it may compute in FP16, and it needs no weights but the checkpoint's."""
     train_tiny(tmp_path / "here", epochs=1, precision="auto", encoder_weights="imagenet")
     (tmp_path / "here").rename(tmp_path / "there")
-    monkeypatch.setattr("common.devices.autocast_dtype", lambda *_: torch.float16)
+    monkeypatch.setattr("common.runs.devices.autocast_dtype", lambda *_: torch.float16)
     options = {"device": "cuda", "precision": "auto", "encoder_weights": "none"}
     train_tiny(tmp_path / "there", epochs=2, resume=True, checkpoint_seconds=0, **options)
     assert best_and_checkpoint(tmp_path / "there")[1]["epoch"] == 2
@@ -340,7 +365,7 @@ def test_rank_0_decides_whether_a_run_resumes(tmp_path, monkeypatch):
     assert checkpoint.is_resumed(args)
     assert not checkpoint.is_resumed(Namespace(**{**vars(args), "resume": False}))
     for answer in (True, False):
-        monkeypatch.setattr("common.distributed.broadcast", lambda _, answer=answer: answer)
+        monkeypatch.setattr("common.basics.processes.broadcast", lambda _, answer=answer: answer)
         assert checkpoint.is_resumed(args) is answer
 
 
@@ -367,6 +392,10 @@ def not_finite(state_dict):
     return {key: value * math.nan for key, value in state_dict.items()}
 
 
+def without(state, name):
+    return {key: value for key, value in state.items() if key != name}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -374,6 +403,10 @@ def not_finite(state_dict):
         (lambda state: state["model_state_dict"], "not a checkpoint of this package"),
         (lambda state: {**state, "args": None}, "not a checkpoint of this package"),
         (lambda state: {**state, "optimizer_state_dict": {}}, "not a checkpoint of this package"),
+        *(
+            (lambda state, name=name: without(state, name), "not a checkpoint of this package")
+            for name in ("epoch_seconds", "dataset_fingerprint", "scaler_state_dict")
+        ),
         *(
             (lambda state, name=name: {**state, name: not_finite(state[name])}, "not finite")
             for name in ("model_state_dict", "best_model_state_dict")
@@ -392,11 +425,9 @@ def test_a_checkpoint_of_other_make_is_refused(tmp_path, change, message):
 
 def test_a_fault_of_this_package_is_not_blamed_on_the_checkpoint(tmp_path, monkeypatch):
     train_tiny(tmp_path, epochs=1)
-    for name in ("_differences", "_inherit", "_holds"):
-        with monkeypatch.context() as patch:
-            patch.setattr(checkpoint, name, lambda *_: 1 + "1")
-            with pytest.raises(TypeError, match="unsupported operand"):
-                train_tiny(tmp_path, epochs=1, resume=True)
+    monkeypatch.setattr(checkpoint, "fill", lambda *_: 1 + "1")
+    with pytest.raises(TypeError, match="unsupported operand"):
+        train_tiny(tmp_path, epochs=1, resume=True)
 
 
 def test_files_that_cannot_be_moved_aside_are_named(tmp_path, monkeypatch):
@@ -431,6 +462,18 @@ def test_fresh_starts_number_what_is_there_and_lose_nothing(tmp_path, capsys):
     assert_same(best_and_checkpoint(tmp_path, "model_previous"), best_and_checkpoint(tmp_path))
 
 
+def test_moving_a_link_aside_renames_the_link_and_leaves_what_it_leads_to(tmp_path):
+    (tmp_path / "drive").mkdir()
+    (tmp_path / "drive" / "model.pth").write_bytes(b"of an earlier run")
+    (tmp_path / "model.pth").symlink_to("drive/model.pth")
+    train_tiny(tmp_path, epochs=1)
+    assert (tmp_path / "model_previous.pth").readlink() == Path("drive/model.pth")
+    assert (tmp_path / "drive" / "model.pth").read_bytes() == b"of an earlier run"
+    assert len(list((tmp_path / "drive").iterdir())) == 1
+    assert not (tmp_path / "model.pth").is_symlink()
+    assert best_and_checkpoint(tmp_path)[1]["epoch"] == 1
+
+
 def test_the_two_files_of_a_run_get_one_number(tmp_path):
     (tmp_path / "model_previous.pth").write_bytes(b"of the user")
     train_tiny(tmp_path, epochs=1)
@@ -440,11 +483,13 @@ def test_the_two_files_of_a_run_get_one_number(tmp_path):
     assert (tmp_path / "model_previous2_checkpoint.pth").exists()
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_saved(tmp_path):
+def test_a_loss_that_is_not_finite_ends_the_run_with_its_epoch_and_keeps_what_was_saved(tmp_path):
     train_tiny(tmp_path / "good", epochs=1)
     # calls 1 to 6 are epoch 1; 9 is the third batch of epoch 2
+    loss = Loss(at_call=9, outcome=math.nan)
     with pytest.raises(UserError, match="Epoch 2/6: the training loss is not finite"):
-        train_tiny(tmp_path / "bad", Loss(at_call=9, outcome=math.nan), checkpoint_seconds=0)
+        train_tiny(tmp_path / "bad", loss, checkpoint_seconds=0)
+    assert loss.calls == 12
     assert_same(best_and_checkpoint(tmp_path / "bad"), best_and_checkpoint(tmp_path / "good"))
     with pytest.raises(UserError, match="Epoch 1/6: the validation loss is not finite"):
         train_tiny(tmp_path, Loss(at_call=5, outcome=math.inf))
@@ -457,7 +502,7 @@ def test_files_are_written_when_the_time_has_come(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "save_file", lambda *to_save: written.append(to_save))
     for seconds, expected in ((0, [1, 2, 3, 4, 5, 6]), (10, [2, 4, 6]), (3600, [6])):
         loss = Loss()
-        monkeypatch.setattr(training.time, "monotonic", lambda loss=loss: loss.calls)
+        monkeypatch.setattr("time.monotonic", lambda loss=loss: loss.calls)
         train_tiny(tmp_path, loss, checkpoint_seconds=seconds)
         assert [Path(path).name for _, path in written] == list(FILES) * len(expected)
         assert [content["epoch"] for content, _ in written[1::2]] == expected

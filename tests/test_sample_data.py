@@ -5,9 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-import pytest
 
 from common import sample_data
+from tests.conftest import files_in, refused
 
 
 def test_sample_data_have_the_format_and_the_order_of_ends_of_the_report_s(samples):
@@ -46,14 +46,28 @@ def test_the_same_seed_gives_the_same_files(samples, tmp_path):
 
 
 def test_another_data_set_is_never_overwritten(tmp_path, capsys):
+    arguments = ["--output_dir", str(tmp_path), "--images", "2"]
     (tmp_path / "images").mkdir()
     for name in ("ground_truth.csv", "images/001_HC.png"):
         (tmp_path / name).write_text("real data")
-        with pytest.raises(SystemExit) as stopped:
-            sample_data.main(["--output_dir", str(tmp_path), "--images", "2"])
-        assert stopped.value.code == 2
-        assert f"{tmp_path / name}: another data set" in capsys.readouterr().err
-        assert (tmp_path / name).read_text() == "real data"
+        before, message = files_in(tmp_path), f"{tmp_path / name}: another data set is there"
+        refused(lambda: sample_data.main(arguments), capsys, message)
+        assert files_in(tmp_path) == before
         (tmp_path / name).unlink()
     for _ in range(2):  # the same command a second time is no harm
-        sample_data.main(["--output_dir", str(tmp_path), "--images", "2"])
+        sample_data.main(arguments)
+    assert len(files_in(tmp_path)) == 3
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    arguments = ["--output_dir", str(tmp_path / "file"), "--images", "1"]
+    message = f"{tmp_path / 'file'}: cannot be used: "
+    refused(lambda: sample_data.main(arguments), capsys, message)
+
+
+def test_it_says_how_many_images_are_where(tmp_path, capsys):
+    sample_data.main(["--output_dir", str(tmp_path / "new" / "samples"), "--images", "1"])
+    expected = f"1 images and ground_truth.csv are in {tmp_path / 'new' / 'samples'}\n"
+    assert capsys.readouterr().out == expected
+    assert len(files_in(tmp_path / "new" / "samples")) == 2

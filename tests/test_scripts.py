@@ -25,13 +25,21 @@ from torchvision.models import resnet34
 
 from common import UserError, evaluation
 from common.augmentation import augment
-from common.evaluation import Predictions
-from common.ground_truth import COLUMNS, landmark_values
+from common.ground_truth import COORDINATES, landmark_values
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 from common.models import ResNetUNet, UNet
-from tests.conftest import HYPOTHESES, ROOT, files_in, script, use_small_images
+from tests.conftest import (
+    HYPOTHESES,
+    ROOT,
+    files_in,
+    predictions_of,
+    refused,
+    script,
+    single_spaced,
+    use_small_images,
+)
 
-COORDINATES = list(COLUMNS[1:])
+COORDINATES = list(COORDINATES)
 
 
 def run_trainer(number, *arguments):
@@ -59,7 +67,7 @@ def handed_to_fit(number, *arguments):
         handed.update(locals())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("common.training.fit", fit)
+        patch.setattr(f"Trainer_Hypothesis{number}.fit", fit)
         script("Trainer", number)([*HYPOTHESES[number].arguments, *arguments])
     return handed
 
@@ -68,10 +76,6 @@ def lines_of(text):
     """What was printed, without the progress bars."""
     lines = text.replace("\r", "\n").splitlines()
     return [line for line in lines if line.strip() and "%|" not in line]
-
-
-def single_spaced(text):
-    return " ".join(text.split())
 
 
 def picture_size(path):
@@ -183,7 +187,7 @@ def test_a_tester_prints_the_mean_deviation_and_median_of_the_errors_in_its_tabl
     printed, table = trained.tested["model.pth"]
     errors = landmark_values(table, "error_px256")
     assert (
-        f"Mean ± std {errors.mean():.2f} ± {errors.std():.2f} Median {np.median(errors):.2f} "
+        f"Mean ± std {errors.mean():.2f} ± {errors.std():.2f} Median {np.median(errors):.2f} Min "
         in single_spaced(printed)
     )
 
@@ -278,6 +282,18 @@ def test_hypothesis_2_alone_augments_and_draws_examples(recipes):
     assert [(recipes[i]["folder"] / name).exists() for i in (1, 2, 3)] == [False, True, False]
 
 
+@pytest.mark.parametrize("more", [[], ["--resume"]], ids=["afresh", "resumed"])
+def test_hypothesis_2_draws_its_examples_at_every_start(
+    more, data_arguments, tmp_path, monkeypatch, small_images
+):
+    """Over an old picture too: it may be that of other data."""
+    monkeypatch.chdir(tmp_path)
+    Path("hypothesis_2_augmentation_examples.png").write_bytes(b"an old picture")
+    Path("hypothesis_2_augmented_model_checkpoint.pth").touch()
+    handed_to_fit(2, *data_arguments, *more)
+    assert picture_size("hypothesis_2_augmentation_examples.png") == (1920, 1080)
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_hypotheses_1_and_2_take_mse_and_adam_and_halve_the_rate_on_a_plateau(number, recipes):
     recipe = recipes[number]
@@ -353,12 +369,15 @@ def test_hypothesis_3_augments_where_it_is_asked_to(data_arguments):
     assert handed["args"].augment is True
 
 
-def test_who_starts_from_initial_weights_downloads_no_encoder(data_arguments, monkeypatch):
+def test_who_starts_from_initial_weights_downloads_no_encoder(
+    data_arguments, monkeypatch, tmp_path
+):
     monkeypatch.delattr("torch.hub.load_state_dict_from_url")
     monkeypatch.delattr("torchvision.models._api.load_state_dict_from_url")
-    options = ["--encoder_weights", "imagenet", "--initial_weights", "model.pth"]
+    (tmp_path / "model.pth").touch()
+    options = ["--encoder_weights", "imagenet", "--initial_weights", str(tmp_path / "model.pth")]
     args = handed_to_fit(3, *data_arguments, *options)["args"]
-    assert args.initial_weights == "model.pth"
+    assert args.initial_weights == str(tmp_path / "model.pth")
     assert args.encoder_weights == "none"  # which the checkpoint keeps
 
 
@@ -375,9 +394,9 @@ def test_hypothesis_3_resumes_without_the_encoder_that_it_began_with(
 
     monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
     arguments = [*data_arguments, "--batch_size", "4", "--epochs", "1", "--resume"]
-    with pytest.raises(SystemExit):  # there is no checkpoint yet
-        script("Trainer", 3)(arguments)
-    assert "the ImageNet weights of ResNet-34 are not available" in capsys.readouterr().err
+    # There is no checkpoint yet.
+    missing = "the ImageNet weights of ResNet-34 are not available"
+    refused(lambda: script("Trainer", 3)(arguments), capsys, missing)
     script("Trainer", 3)([*arguments, "--encoder_weights", "encoder.pth"])
     assert "no checkpoint there, so training starts at epoch 1" in capsys.readouterr().out
     path = Path("hypothesis_3_resnet_unet_checkpoint.pth")
@@ -437,6 +456,9 @@ def test_a_split_by_subject_has_no_subject_in_two_splits(
     assert set.union(*in_splits) == set(subjects)
 
 
+TRAINED_ON = "it, or the weights that it started from, was trained on"
+
+
 @pytest.fixture(scope="module")
 def trained_on_four(samples, weights, tmp_path_factory):
     """A folder with a checkpoint that was trained on all images but the first two, without OFD-2,
@@ -468,11 +490,8 @@ def test_a_checkpoint_is_not_tested_on_its_training_images(
     monkeypatch.chdir(trained_on_four)
     names = sorted(os.listdir())
     given = ["--image_folder_path", str(samples / "images"), "--model_path", "trained.pth"]
-    with pytest.raises(SystemExit) as stopped:
-        run_tester(3, *given, *arguments)
-    assert stopped.value.code == 2
-    (line,) = lines_of(capsys.readouterr().err)
-    assert "trained.pth: was trained on 1 of the 1 images of this split" in line
+    which = f"trained.pth: {TRAINED_ON} 1 of the 1 images of this split, "
+    refused(lambda: run_tester(3, *given, *arguments), capsys, which)
     assert sorted(os.listdir()) == names
 
 
@@ -513,10 +532,8 @@ def test_a_checkpoint_of_another_hypothesis_is_refused(
     monkeypatch.chdir(tmp_path)
     state_dict = torch.load(weights[UNet], weights_only=True)
     torch.save({"model_state_dict": state_dict, "args": {"hypothesis": 2}}, "model.pth")
-    with pytest.raises(SystemExit) as stopped:
-        run_tester(1, *data_arguments, "--model_path", "model.pth")
-    assert stopped.value.code == 2
-    assert "model.pth: is a checkpoint of Hypothesis 2\n" in capsys.readouterr().err
+    arguments = [*data_arguments, "--model_path", "model.pth"]
+    refused(lambda: run_tester(1, *arguments), capsys, "model.pth: is a checkpoint of Hypothesis 2")
 
 
 # The review flag, and several models
@@ -530,13 +547,12 @@ def test_each_tester_flags_images_below_its_own_limit_of_the_confidence(
     monkeypatch.chdir(tmp_path)
     limit = HYPOTHESES[number].review_confidence
 
-    def predict(models, data, table, batch_size):
-        landmarks = landmark_values(table, "x", "y")
+    def predict(models, data, batch_size):
         confidences = np.full((6, 4), limit + 0.01)
         confidences[2:4] = limit - 0.01
-        names, unknown = np.array(data.names), np.full((6, 4), np.nan)
-        right = np.zeros((6, 4))
-        return Predictions(names, landmarks, landmarks, right, confidences, unknown, unknown[:, 0])
+        return predictions_of(
+            data.landmarks_px, data.landmarks_px, data.sizes, confidences=confidences
+        )
 
     monkeypatch.setattr(evaluation, "predict", predict)
     path = str(weights[HYPOTHESES[number].network])
@@ -615,9 +631,35 @@ def test_weights_that_are_given_twice_are_refused(
     ensemble, data_arguments, capsys, monkeypatch, tmp_path, small_images
 ):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit):
-        run_tester(3, *data_arguments, "--model_path", *ensemble.paths, ensemble.paths[0])
-    assert "these weights are given twice" in capsys.readouterr().err
+    arguments = [*data_arguments, "--model_path", *ensemble.paths, ensemble.paths[0]]
+    message = f"{ensemble.paths[0]}: these weights are given twice"
+    refused(lambda: run_tester(3, *arguments), capsys, message)
+
+
+def test_a_model_and_its_checkpoint_with_the_same_weights_are_no_ensemble_of_two(
+    trained, data_arguments, capsys, monkeypatch, tmp_path, small_images
+):
+    """After one epoch the best weights are the last; of the two files nothing else is alike."""
+    monkeypatch.chdir(tmp_path)
+    paths = [str(trained.folder / name) for name in ("model.pth", "model_checkpoint.pth")]
+    message = "model_checkpoint.pth: these weights are given twice"
+    arguments = [*data_arguments, "--model_path", *paths]
+    refused(lambda: run_tester(trained.number, *arguments), capsys, message)
+    assert files_in(tmp_path) == {}
+
+
+def test_weights_that_differ_in_one_number_are_two_models(
+    weights, data_arguments, monkeypatch, tmp_path, small_images
+):
+    """Of the last that the network has, and by the least that float32 can tell apart."""
+    monkeypatch.chdir(tmp_path)
+    state_dict = torch.load(weights[UNet], weights_only=True)
+    last = list(state_dict.values())[-1]
+    last[-1] = torch.nextafter(last[-1], torch.tensor(9.0))
+    torch.save(state_dict, "other.pth")
+    paths = [str(weights[UNet]), "other.pth"]
+    printed, _ = run_tester(1, *data_arguments, "--model_path", *paths)
+    assert "parameters, 2 models\n" in printed
 
 
 # Landmarks that are not annotated
@@ -660,34 +702,23 @@ def test_half_annotated_data_are_trained_on_without_the_images_that_have_no_land
     assert np.isfinite(checkpoint["train_losses"] + checkpoint["val_losses"]).all()
 
 
-def test_where_only_the_initial_weights_knew_such_names_the_tester_says_so(
+def test_a_model_is_not_tested_on_images_of_its_initial_weights_and_its_best_weights_may_be(
     data_arguments, weights, tmp_path, monkeypatch, capsys, small_images
 ):
     """001_HC.png is the test image, and one of this name may be on everyone's machine."""
     monkeypatch.chdir(tmp_path)
-    content = {
-        "model_state_dict": torch.load(weights[UNet], weights_only=True),
-        "train_images": ["a.png", "./001_HC.png", "b.png"],
-        "args": {"hypothesis": 1, "model_save_path": "fine_tuned.pth"},
-    }
-    refusals = []
-    for initial in (["./001_HC.png", "b.png"], ["b.png"], None):
-        if initial is not None:
-            content["initial_train_images"] = initial
-        else:
-            del content["initial_train_images"]
-        torch.save(content, "checkpoint.pth")
-        with pytest.raises(SystemExit):
-            run_tester(1, *data_arguments, "--model_path", "checkpoint.pth")
-        refusals += lines_of(capsys.readouterr().err)
-    which = "1 of the 1 images of this split, 001_HC.png for one"
-    from_weights, own, older = refusals
-    start = "error: checkpoint.pth: the weights that it started from were trained on images with "
-    assert from_weights.startswith(f"{start}the names of {which}. ")
-    assert "if they are others, test the best weights, fine_tuned.pth, which" in from_weights
-    assert "--split all" not in from_weights  # which makes the number too good
-    assert own == older
-    assert own.startswith(f"error: checkpoint.pth: was trained on {which}: ")
+    state_dict = torch.load(weights[UNet], weights_only=True)
+    torch.save({"model_state_dict": state_dict, "train_images": ["./001_HC.png"]}, "initial.pth")
+    run_trainer(1, *data_arguments, "--initial_weights", "initial.pth")
+    arguments = [*data_arguments, "--model_path", "model_checkpoint.pth"]
+    which = "1 of the 1 images of this split, 001_HC.png for one: another ground truth, or another"
+    with pytest.raises(SystemExit):
+        run_tester(1, *arguments)
+    (line,) = lines_of(capsys.readouterr().err)
+    assert line.startswith(f"error: model_checkpoint.pth: {TRAINED_ON} {which} --split_by. Test")
+    assert line.endswith("test the file of the best weights, which has no record of names")
+    _, table = run_tester(1, *data_arguments, "--model_path", "model.pth")
+    assert table["image_name"].tolist() == ["001_HC.png"]
 
 
 def test_a_half_annotated_image_is_tested_by_what_is_annotated(
@@ -698,9 +729,11 @@ def test_a_half_annotated_image_is_tested_by_what_is_annotated(
     printed, table = run_tester(3, *arguments, "--second_csv_path", "mine.csv")
     printed = single_spaced(printed)
     assert "1 landmarks lie just outside their image" in printed
-    assert "Pixel error of 3 landmarks on 1 images" in printed
-    assert "OFD absolute error, mm" in printed
-    assert "BPD absolute error" not in printed
+    assert "all images Images 1 Landmarks 3 Pixel error" in printed
+    assert "OFD, mm" in printed
+    assert "BPD, mm" not in printed
+    assert "BPD-2 mean" not in printed
+    assert "The review flag leaves out BPD-2: not trained, or annotated in no tested" in printed
     # Three ends of one reader and three of another cannot be matched; a prediction has all four.
     assert "All images annotated to second reader 0 predicted to second reader 3 " in printed
     assert "Images left out of annotated to second reader: 1 (one must know all four" in printed
@@ -710,7 +743,9 @@ def test_a_half_annotated_image_is_tested_by_what_is_annotated(
     off = table.loc[0, ["bpd_1_pred_x", "bpd_1_pred_y"]] - [-20, half_annotated.loc[1, "bpd_1_y"]]
     assert errors[2] == pytest.approx(np.hypot(*off))  # to where it is, not the border
     assert table[["annotation_plausible", "bpd_px", "bpd_mm"]].isna().all(axis=None)
-    assert table[["ofd_mm", "bpd_pred_mm", "prediction_plausible"]].notna().all(axis=None)
+    assert table[["ofd_mm", "bpd_pred_mm", "hc_pred_mm"]].notna().all(axis=None)
+    # Without BPD-2, which no tested image has.
+    assert table[["prediction_plausible", "hc_mm"]].isna().all(axis=None)
     assert picture_size("errors.png") == (1680, 600)
 
 
@@ -720,10 +755,108 @@ def test_training_is_refused_where_a_split_has_no_annotated_landmark(
 ):
     sample_table.loc[rows, COORDINATES] = np.nan
     sample_table.to_csv("mine.csv", index=False)
-    with pytest.raises(SystemExit) as stopped:
-        run_trainer(1, *folder_arguments)
-    assert stopped.value.code == 2
-    assert f"mine.csv: no image for {split} has an annotated landmark" in capsys.readouterr().err
+    message = f"mine.csv: no image for {split} has an annotated landmark"
+    refused(lambda: run_trainer(1, *folder_arguments), capsys, message)
+
+
+class OnlyBpd(NamedTuple):
+    folder: Path
+    trained: str  # what the trainer printed
+    tested: dict  # what the tester printed, and its table, by data and model
+
+
+@pytest.fixture(scope="module")
+def only_bpd(samples, tmp_path_factory):
+    """Hypothesis 3 trained for an epoch on data of which only BPD is annotated, and tested on all
+    images of such data and of the complete ones: its checkpoint, which knows what was not trained,
+    and its model file, which does not."""
+    folder = tmp_path_factory.mktemp("only BPD")
+    table = pd.read_csv(samples / "ground_truth.csv")
+    table[[name for name in table if name.startswith("ofd")]] = np.nan
+    table.to_csv(folder / "bpd.csv", index=False)
+    ground_truths = {"bpd": str(folder / "bpd.csv"), "all": str(samples / "ground_truth.csv")}
+    given = ["--image_folder_path", str(samples / "images")]
+    tested = {}
+    with small_images_in(folder):
+        printed = run_trainer(3, *given, "--csv_path", ground_truths["bpd"])
+        for data, csv_path in ground_truths.items():
+            for name in ("model.pth", "model_checkpoint.pth"):
+                options = ["--csv_path", csv_path, "--split", "all", "--review_confidence", "0"]
+                tested[data, name] = run_tester(3, *given, *options, "--model_path", name)
+    return OnlyBpd(folder, printed, tested)
+
+
+def test_a_trainer_names_the_landmarks_that_no_training_image_has(only_bpd):
+    assert "No image has all four landmarks, so no annotation can be found" in only_bpd.trained
+    for name in ("OFD-1", "OFD-2"):
+        assert f"{name} is annotated in no training image: what is found for" in only_bpd.trained
+    assert "BPD-1 is annotated" not in only_bpd.trained
+    checkpoint = torch.load(only_bpd.folder / "model_checkpoint.pth", weights_only=True)
+    assert checkpoint["untrained_landmarks"] == ["OFD-1", "OFD-2"]
+
+
+@pytest.mark.parametrize(
+    ("data", "model"),
+    [("bpd", "model.pth"), ("bpd", "model_checkpoint.pth"), ("all", "model_checkpoint.pth")],
+    ids=["annotated nowhere", "neither trained nor annotated", "not trained"],
+)
+def test_a_landmark_that_was_not_trained_or_is_annotated_nowhere_flags_no_image(
+    data, model, only_bpd
+):
+    """Its peak is anywhere, so that the axes of a head it finds would be none."""
+    printed, table = only_bpd.tested[data, model]
+    assert printed.count("The review flag leaves out OFD-1, OFD-2: not trained, or annotated") == 1
+    assert table["prediction_plausible"].isna().all()
+    assert not table["review"].any()
+    assert "Review: 0 of 6 images flagged" in printed
+    assert "implausible" not in printed
+    assert np.isfinite(landmark_values(table, "pred_x", "pred_y")).all()  # but it is written
+
+
+def test_what_a_model_file_cannot_know_is_judged_where_it_is_annotated(only_bpd):
+    """Without its record, the random peaks of OFD are implausible heads."""
+    printed, table = only_bpd.tested["all", "model.pth"]
+    assert "leaves out" not in printed
+    is_implausible = table["prediction_plausible"].eq(False)
+    assert is_implausible.any()
+    assert (table["review"] == is_implausible).all()
+
+
+def test_the_tester_names_what_its_checkpoint_did_not_learn(only_bpd):
+    for (_, model), (printed, _) in only_bpd.tested.items():
+        line = "model_checkpoint.pth: OFD-2 was not trained: what is found for it means nothing\n"
+        assert (line in printed) is (model == "model_checkpoint.pth")
+
+
+@pytest.mark.parametrize("folder", ["scans", ""])
+def test_one_image_is_predicted_where_its_path_stands_for_the_folder(
+    folder, data_arguments, samples, weights, tmp_path, monkeypatch, small_images
+):
+    """And no other that lies beside it, where the files that are written may lie too."""
+    monkeypatch.chdir(tmp_path)
+    Path(folder).mkdir(exist_ok=True)
+    for name, other in (("scan.png", "001_HC.png"), ("another.png", "002_HC.png")):
+        shutil.copy(samples / "images" / other, Path(folder, name))
+    model = ["--model_path", str(weights[ResNetUNet])]
+    outputs = ["--csv_save_path", os.path.join(folder, "beside.csv")]
+    script("Tester", 3)(["--image_folder_path", os.path.join(folder, "scan.png"), *model, *outputs])
+    table = pd.read_csv(Path(folder, "beside.csv"))
+    assert table["image_name"].tolist() == ["scan.png"]
+    assert table["split"].tolist() == ["all"]
+    _, expected = run_tester(3, *data_arguments, *model)  # the image of the test is the same
+    columns = [f"{name}_pred_{axis}" for name in ("ofd_1", "bpd_2") for axis in "xy"]
+    assert (table[columns].to_numpy() == expected[columns].to_numpy()).all()
+
+
+@pytest.mark.parametrize("output", ["--pred_save_path", "--error_save_path"])
+def test_the_one_image_is_not_written_over(output, samples, weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(samples / "images" / "001_HC.png", "scan.png")
+    before = files_in(tmp_path)
+    arguments = ["--image_folder_path", "scan.png", "--model_path", str(weights[ResNetUNet])]
+    message = "error: scan.png: lies in the image folder, where nothing is written"
+    refused(lambda: script("Tester", 3)([*arguments, output, "scan.png"]), capsys, message)
+    assert files_in(tmp_path) == before
 
 
 class Predicted(NamedTuple):
@@ -814,7 +947,7 @@ def test_a_tester_that_is_stopped_while_it_draws_says_where_its_table_is(
     def stop(*_):
         raise stopped_by
 
-    monkeypatch.setattr("common.plots.predictions", stop)
+    monkeypatch.setattr("common.results.testing.draw_predictions", stop)
     with pytest.raises(SystemExit):
         script("Tester", 3)([*data_arguments, "--model_path", str(weights[ResNetUNet])])
     printed = capsys.readouterr().out
@@ -829,17 +962,13 @@ def test_a_tester_says_that_ends_may_be_named_by_another_rule(
     """Of predictions that are right but for the names: 1 is 2 and 2 is 1."""
     monkeypatch.chdir(tmp_path)
 
-    def predict(models, data, table, batch_size):
-        landmarks = landmark_values(table, "x", "y")
-        predicted = landmarks[:, [1, 0, 3, 2]]
-        ones, unknown = np.ones((6, 4)), np.full((6, 4), np.nan)
-        names = np.array(data.names)
-        return Predictions(names, landmarks, predicted, ones, ones, unknown, unknown[:, 0])
+    def predict(models, data, batch_size):
+        return predictions_of(data.landmarks_px, data.landmarks_px[:, [1, 0, 3, 2]], data.sizes)
 
     monkeypatch.setattr(evaluation, "predict", predict)
     arguments = [*data_arguments, "--model_path", str(weights[ResNetUNet]), "--split", "all"]
     printed, _ = run_tester(3, *arguments)
-    assert re.search(r"is \d+\.\d\d px by name and 0\.\d\d px with the ends", printed)
+    assert re.search(r"is \d+\.\d\d px by name and 0\.00 px with the ends", printed)
 
 
 @pytest.mark.parametrize("kind", ["Trainer", "Tester"])
@@ -854,7 +983,7 @@ def test_each_script_is_a_command(kind, number, data_arguments, tmp_path, monkey
     with pytest.raises(SystemExit) as stopped:
         runpy.run_path(str(path), run_name="__main__")
     assert stopped.value.code == 2
-    assert capsys.readouterr().err == "error: no.csv: no such ground-truth file\n"
+    assert capsys.readouterr().err == "error: no.csv: no such file\n"
 
 
 def test_the_errors_are_printed_even_where_no_file_can_be_written(
@@ -865,16 +994,11 @@ def test_the_errors_are_printed_even_where_no_file_can_be_written(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(SystemExit) as stopped:
-        script("Tester", 3)([*data_arguments, "--model_path", str(weights[ResNetUNet])])
-    printed = capsys.readouterr()
-    assert stopped.value.code == 2
-    assert "Mean ± std" in printed.out
-    assert "Review: " in printed.out
-    table = "hypothesis_3_predictions.csv"
-    assert lines_of(printed.err) == [
-        f"error: {table}: could not be written: No space left on device"
-    ]
+    arguments = [*data_arguments, "--model_path", str(weights[ResNetUNet])]
+    message = "error: hypothesis_3_predictions.csv: could not be written: No space left on device"
+    printed = refused(lambda: script("Tester", 3)(arguments), capsys, message)
+    assert "Mean ± std" in printed
+    assert "Review: " in printed
 
 
 class Ended(NamedTuple):
@@ -939,6 +1063,5 @@ def test_a_training_image_is_known_however_its_name_is_spelt(
     state_dict = torch.load(weights[ResNetUNet], weights_only=True)
     torch.save({"model_state_dict": state_dict, "train_images": ["a\u0308.png"]}, "trained.pth")
     arguments = ["--csv_path", "mine.csv", "--image_folder_path", "images"]
-    with pytest.raises(SystemExit):
-        run_tester(3, *arguments, "--model_path", "trained.pth")
-    assert "trained.pth: was trained on 1 of the 1 images" in capsys.readouterr().err
+    message = f"trained.pth: {TRAINED_ON} 1 of the 1 images"
+    refused(lambda: run_tester(3, *arguments, "--model_path", "trained.pth"), capsys, message)

@@ -1,70 +1,78 @@
-"""The house: the report's files know only one another, and no two folders know each other."""
+"""The house: the report's files know only one another, and a folder only those below it."""
 
 import ast
+import re
 
 import pytest
 
 from tests.conftest import ROOT
 
+COMMON = ROOT / "common"
 REPORT = {
     *("ground_truth", "images", "heatmaps", "augmentation"),
     *("models", "losses", "training", "evaluation"),
 }
 COMMANDS = {"audit", "compare", "name_ends", "sample_data"}
-FOLDERS = {"basics", "runs", "results", "annotations", "comparison"}
+# Each may know those before it.
+FOLDERS = ("basics", "annotation_quality", "runs", "results", "comparison")
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in [*COMMON.rglob("*.py"), *ROOT.glob("*.py")]
+}
 
 
 def imported_by(path):
-    """The modules of common that a file imports, as `images` or `runs.fit`; "" is UserError's."""
+    """Which of FILES a file imports, wherever in it and however it says so."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-            if node.module == "common" or node.module.removeprefix("common.") in FOLDERS:
-                found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    known = {p.relative_to(ROOT / "common") for p in (ROOT / "common").rglob("*.py")}
-    modules = {
-        ".".join(p.with_suffix("").parts).removesuffix("__init__").rstrip(".") for p in known
-    }
-    ours = {name.removeprefix("common").lstrip(".") for name in found if name.startswith("common")}
-    return ours & modules
+        elif isinstance(node, ast.ImportFrom):
+            package = path.relative_to(ROOT).parent.parts  # from . import is relative to it
+            above = package[: len(package) + 1 - node.level] if node.level else ()
+            module = ".".join(filter(None, [*above, node.module]))
+            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    return found & FILES.keys()
 
 
 def folder_of(module):
-    return module.split(".")[0] if "." in module or module in FOLDERS else ""
+    """The place in FOLDERS of that in which a module is, or which it is; -1 directly in common."""
+    parts = module.split(".")
+    return FOLDERS.index(parts[1]) if len(parts) > 1 and parts[1] in FOLDERS else -1
 
 
-def test_directly_in_common_are_the_reports_files_and_the_commands():
-    files = {path.stem for path in (ROOT / "common").glob("*.py")} - {"__init__"}
-    assert files == REPORT | COMMANDS
-    folders = {path.parent.name for path in (ROOT / "common").glob("*/__init__.py")}
-    assert folders == FOLDERS
+def test_directly_in_common_are_the_reports_files_and_the_commands_and_all_else_one_level_down():
+    assert {path.stem for path in COMMON.glob("*.py")} == {"__init__"} | REPORT | COMMANDS
+    assert {path.parent.name for path in COMMON.glob("*/*.py")} == set(FOLDERS)
+    assert all((COMMON / folder / "__init__.py").is_file() for folder in FOLDERS)
+    assert not list(COMMON.glob("*/*/**/*.py"))
 
 
 @pytest.mark.parametrize("name", sorted(REPORT))
 def test_a_file_of_the_report_imports_only_others_of_the_report(name):
-    assert imported_by(ROOT / "common" / f"{name}.py") - {""} <= REPORT
+    assert imported_by(COMMON / f"{name}.py") <= {"common", *(f"common.{n}" for n in REPORT)}
 
 
-def test_no_two_folders_import_each_other_and_none_imports_a_command_or_a_script():
-    above = {folder: set() for folder in FOLDERS}
-    for path in (ROOT / "common").glob("*/*.py"):
-        modules = imported_by(path)
-        assert not modules & COMMANDS, path
-        assert "Hypothesis" not in path.read_text().split('"""')[0]
-        above[path.parent.name] |= {folder_of(module) for module in modules} & FOLDERS
-    for folder in FOLDERS:  # a folder must not reach itself through others
-        reached, new = set(), above[folder] - {folder}
-        while new:
-            reached |= new
-            new = set().union(*(above[one] - {one} for one in new)) - reached
-        assert folder not in reached
+def test_what_every_file_needs_of_common_itself_imports_none_of_them():
+    assert imported_by(COMMON / "__init__.py") == set()
 
 
-def test_each_folder_says_what_lives_there_and_what_must_not():
-    for folder in FOLDERS:
-        text = ast.get_docstring(ast.parse((ROOT / "common" / folder / "__init__.py").read_text()))
-        assert 2 <= text.count(".") <= 3
-        assert "no" in text.lower()
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_imports_only_the_folders_before_it(folder):
+    for path in (COMMON / folder).glob("*.py"):
+        known = {folder_of(module) for module in imported_by(path)}
+        assert max(known, default=-1) <= FOLDERS.index(folder), path
+
+
+def test_no_file_of_common_imports_a_command_or_a_script():
+    ends = {f"common.{name}" for name in COMMANDS} | {path.stem for path in ROOT.glob("*.py")}
+    assert {"common.audit", "Trainer_Hypothesis1", "Tester_Hypothesis3"} <= ends
+    for path in COMMON.rglob("*.py"):
+        assert not imported_by(path) & ends, path
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_each_folder_says_what_lives_there_and_what_must_not(folder):
+    text = ast.get_docstring(ast.parse((COMMON / folder / "__init__.py").read_text("utf-8")))
+    assert 2 <= text.count(".") <= 3
+    assert re.search(r"\b(no|nothing|none|not)\b", text.lower())

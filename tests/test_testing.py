@@ -15,9 +15,11 @@ import pandas as pd
 import pytest
 import torch
 
-from common import cli, evaluation, testing
+from common import evaluation
+from common.basics import arguments
 from common.ground_truth import landmark_values
-from tests.conftest import table_of
+from common.results import testing
+from tests.conftest import arc_length, single_spaced, table_of
 
 NAMES = ["right.png", "near.png", "exchanged.png", "unsure.png", "no head.png"]
 HEAD = np.array([[128, 88], [128, 168], [78, 128], [178, 128]])  # at 256×256
@@ -32,6 +34,7 @@ ERRORS_PX = np.array(
     [[0] * 4, [180**0.5, 0, 0, 0], [0, 0, 200, 200], [720**0.5] * 4, [0, 180, 0, 0]]
 )
 OFD = np.array([240, np.hypot(6, 228), 240, 240, 60])  # as it is found
+CIRCUMFERENCES = np.array([arc_length(length, 200) for length in OFD])
 CONFIDENCES = np.full((5, 4), 204)  # of 255: 0.8
 CONFIDENCES[3, 2] = 51  # 0.2
 RATE = 0.25  # mm per px
@@ -76,18 +79,18 @@ def folder(tmp_path_factory):
     return folder
 
 
-def run_tester(folder, *arguments):
+def run_tester(folder, *options):
     """Test the images in the folder, and write the files there. Returns what was printed, with
     single spaces, and the table."""
-    parser = cli.tester_parser("", hypothesis=1, review_confidence=0.3)
+    parser = arguments.tester_parser("", hypothesis=1, review_confidence=0.3)
     paths = {"csv_path": "ground_truth.csv", "image_folder_path": "images"}
     paths |= {"model_path": "model.pth", "csv_save_path": "table.csv"}
     paths |= {"pred_save_path": "predictions.png", "error_save_path": "errors.png"}
     given = [word for name, path in paths.items() for word in (f"--{name}", str(folder / path))]
-    args = parser.parse_args([*given, "--split", "all", "--device", "cpu", *arguments])
+    args = parser.parse_args([*given, "--split", "all", "--device", "cpu", *options])
     with contextlib.redirect_stdout(io.StringIO()) as stdout:
-        testing.run(ReadsWhatIsDrawn, args)
-    return " ".join(stdout.getvalue().split()), pd.read_csv(folder / "table.csv")
+        testing.run_test(ReadsWhatIsDrawn, args)
+    return single_spaced(stdout.getvalue()), pd.read_csv(folder / "table.csv")
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +112,7 @@ def table(tested):
 def figures(values, digits=2):
     """Mean, standard deviation and median as they are printed."""
     mean, std, median = np.mean(values), np.std(values), np.median(values)
-    return f"{mean:.{digits}f} ± {std:.{digits}f} {median:.{digits}f}"
+    return f"{mean:.{digits}f} ± {std:.{digits}f}, {median:.{digits}f}"
 
 
 def test_the_table_has_the_images_in_the_order_of_the_ground_truth(table):
@@ -146,6 +149,13 @@ def test_the_diameters_in_the_table_are_in_px_of_the_original_and_in_mm(table):
     assert table["bpd_pred_px"].to_numpy() == pytest.approx(200)
 
 
+def test_the_circumference_in_the_table_is_that_of_the_ellipse_with_the_two_diameters(table):
+    assert table["hc_px"].to_numpy() == pytest.approx(arc_length(240, 200), rel=1e-8)
+    assert table["hc_mm"].to_numpy() == pytest.approx(arc_length(240, 200) / 4, rel=1e-8)
+    assert table["hc_pred_px"].to_numpy() == pytest.approx(CIRCUMFERENCES, rel=1e-6)
+    assert table["hc_pred_mm"].to_numpy() == pytest.approx(CIRCUMFERENCES / 4, rel=1e-6)
+
+
 def test_an_image_is_flagged_where_a_landmark_is_unsure_or_the_prediction_is_no_head(
     table, printed
 ):
@@ -155,31 +165,55 @@ def test_an_image_is_flagged_where_a_landmark_is_unsure_or_the_prediction_is_no_
     assert "Least confident first: unsure.png, no head.png" in printed
 
 
-def test_the_printed_pixel_errors_are_those_of_all_twenty_landmarks(printed):
-    mean, std, median = ERRORS.mean(), ERRORS.std(), np.median(ERRORS)
-    assert f"Mean ± std {mean:.2f} ± {std:.2f} Median {median:.2f} Min 0.00 Max 100.00" in printed
-    assert "Excellent (≤10 px) 17 ( 85.0%)" in printed
-    assert "Failure (>50 px) 3 ( 15.0%)" in printed
+def test_the_printed_pixel_errors_are_those_of_each_group_of_images(printed):
+    """Of all five; of the three that are not flagged; every annotation is plausible."""
+    groups = ERRORS, ERRORS[:3]
+    for label, figure in {
+        "Mean ± std": lambda errors: f"{errors.mean():.2f} ± {errors.std():.2f}",
+        "Median": lambda errors: f"{np.median(errors):.2f}",
+        "95th percentile": lambda errors: f"{np.percentile(errors, 95):.2f}",
+        "OFD-2 mean, median": lambda errors: f"{errors[:, 1].mean():.2f}, 0.00",
+    }.items():
+        assert f"{label} {' '.join(map(figure, groups))}" in printed
+    assert "all images not flagged for review Images 5 3 Landmarks 20 12" in printed
+    assert "Excellent (≤10 px) 85.0 %, 60.0 % 83.3 %, 66.7 %" in printed
+    assert "Failure (>50 px) 15.0 %, 0.0 % 16.7 %, 0.0 %" in printed
+    assert "Plausible annotation: all of them" in printed
 
 
-def test_the_printed_errors_of_the_diameters_are_in_px_of_the_original_and_in_mm(printed):
+def test_the_printed_errors_of_the_lengths_are_in_px_of_the_original_and_in_mm(printed):
     errors = np.abs(OFD - 240)
-    assert f"OFD absolute error, px {figures(errors)} BPD" in printed
-    assert f"OFD absolute error, mm {figures(errors / 4)} 80.0% of 5 within 5 mm" in printed
-    assert "BPD absolute error, px 0.00 ± 0.00 0.00" in printed
+    passed = errors[:3]
+    assert f"OFD, px {figures(errors)} {figures(passed)} BPD, px 0.00 ± 0.00, 0.00" in printed
+    assert f"OFD, mm {figures(errors / 4)} {figures(passed / 4)} BPD, mm" in printed
+    assert "OFD within 5 mm 80.0 % of 5 100.0 % of 3" in printed
+    errors = np.abs(CIRCUMFERENCES - arc_length(240, 200))
+    assert f"HC, px {figures(errors)} {figures(errors[:3])} OFD, mm" in printed
+    assert f"HC, mm {figures(errors / 4)} {figures(errors[:3] / 4)} Landmarks, mm" in printed
+
+
+def test_the_printed_biases_are_predicted_less_annotated(printed):
+    for values, label in (
+        (OFD - 240, "OFD, px"),
+        ((CIRCUMFERENCES - arc_length(240, 200)) / 4, "HC, mm"),
+    ):
+        limits = values.mean() + np.array([-1.96, 1.96]) * values.std(ddof=1)
+        assert f"{label} {values.mean():.2f} ({limits[0]:.2f} to {limits[1]:.2f})" in printed
 
 
 def test_the_printed_normalised_errors_pair_the_ends_of_a_diameter_as_they_fit(printed):
     # The mean of both ends' distances, over 240 px and 200 px. Exchanged ends are no error.
     ofd = np.array([0, 180**0.5 / 2, 0, 720**0.5, 180 / 2]) / 240
     bpd = np.array([0, 0, 0, 720**0.5, 0]) / 200
-    assert f"OFD normalised mean error {figures(ofd, digits=4)}" in printed
-    assert f"BPD normalised mean error {figures(bpd, digits=4)}" in printed
+    assert f"OFD {figures(ofd, digits=4)} {figures(ofd[:3], digits=4)} BPD" in printed
+    assert f"BPD {figures(bpd, digits=4)} {figures(bpd[:3], digits=4)} Bias" in printed
 
 
 def test_the_printed_share_within_5_mm_is_of_all_landmarks(printed):
     # Seven of twenty are not: twice 50 mm, 45 mm and four times 6.7 mm.
-    assert f"Landmark error, mm {figures(ERRORS_PX / 4)} 65.0% of 20 within 5 mm" in printed
+    in_mm = ERRORS_PX / 4
+    assert f"Landmarks, mm {figures(in_mm)} {figures(in_mm[:3])} OFD within" in printed
+    assert "Landmarks within 5 mm 65.0 % of 20 83.3 % of 12" in printed
 
 
 def test_a_second_readers_ends_are_named_in_the_table_as_the_annotation_names_them(table):
@@ -191,11 +225,30 @@ def test_a_second_readers_ends_are_named_in_the_table_as_the_annotation_names_th
 
 def test_the_distances_between_readers_are_those_of_the_order_that_fits_best(table, printed):
     assert landmark_values(table, "pred_second_px256")[..., 0] == pytest.approx(TO_SECOND, abs=1e-4)
+    matched = np.where(ERRORS == 100, 0, ERRORS)
+    in_table = landmark_values(table, "matched_px256")[..., 0]
+    assert in_table == pytest.approx(matched, abs=1e-4)
     mean, median = TO_SECOND.mean(), np.median(TO_SECOND)
     assert f"predicted to second reader 20 {mean:.2f} {median:.2f} 75.0% 5.0%" in printed
-    matched = np.where(ERRORS == 100, 0, ERRORS)
     line = f"predicted to annotated 20 {matched.mean():.2f} {np.median(matched):.2f} 95.0% 5.0%"
     assert line in printed
+    # Of the three images that are not flagged.
+    mean, median = TO_SECOND[:3].mean(), np.median(TO_SECOND[:3])
+    assert "Not flagged annotated to second reader 12 4.00 4.00 100.0% 0.0%" in printed
+    assert f"predicted to second reader 12 {mean:.2f} {median:.2f} 100.0% 0.0%" in printed
+
+
+def test_a_second_readers_circumference_stands_in_the_table_and_what_is_off_it_is_printed(
+    table, printed
+):
+    """It calls OFD what the annotation calls BPD, and measures the same."""
+    theirs = arc_length(240, 200) / 4
+    assert table["second_hc_mm"].to_numpy() == pytest.approx(theirs, rel=1e-8)
+    off = CIRCUMFERENCES / 4 - theirs
+    for group, of_group in (("All images", off), ("Not flagged", off[:3])):
+        number, figures = len(of_group), f"{np.abs(of_group).mean():.2f} {of_group.mean():.2f}"
+        assert f"{group}, predicted {number} images {figures}" in printed
+        assert f"{group}, annotated {number} images 0.00 0.00" in printed
 
 
 def test_landmarks_far_from_the_second_reader_are_counted_in_the_flagged_images(printed):
@@ -212,7 +265,7 @@ def test_one_image_is_enough(folder):
     ground_truth[1:2].to_csv(folder / "one.csv", index=False)
     printed, table = run_tester(folder, "--csv_path", str(folder / "one.csv"))
     assert table["image_name"].tolist() == ["near.png"]
-    assert "Pixel error of 4 landmarks on 1 images (px at 256×256) Mean ± std 1.25" in printed
+    assert "all images Images 1 Landmarks 4 Pixel error (px at 256×256) Mean ± std 1.25" in printed
 
 
 def test_the_time_per_image_is_that_of_predicting_divided_by_the_images(folder, monkeypatch):

@@ -6,19 +6,19 @@ import math
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
 from common import training
-from common.images import LandmarkImages
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 from common.models import UNet
 from common.training import (
-    describe_end_names,
-    epoch_batches,
     train_one_epoch,
+    training_batches,
     validate,
+    validation_batches,
     warmup_cosine,
 )
-from tests.conftest import table_of
+from tests.conftest import images_of
 
 MSE = HeatmapLoss(torch.nn.MSELoss(), sigma=10)
 
@@ -65,78 +65,162 @@ class Recorder(torch.nn.Module):
 
 
 def numbered_images(count):
-    """Images 0, 1, 2, … as bright as their number."""
+    """Images 0, 1, 2, … as bright as their number, each landmark in the middle."""
     images = torch.arange(count, dtype=torch.uint8)[:, None, None, None].repeat(1, 1, 16, 16)
-    return LandmarkImages(
-        [str(i) for i in range(count)],
-        images,
-        torch.full((count, 4, 2), 8.0),
-        np.full((count, 2), 32.0),
-    )
+    landmarks = torch.full((count, 4, 2), 8.0)
+    return images_of([str(i) for i in range(count)], images, landmarks, np.full((count, 2), 32.0))
 
 
-def run_epoch(seed, batch_size=3, lr=0.0, loss=MSE, data=None):
-    model = Recorder()
-    mean_loss = train_one_epoch(
-        model,
-        loss,
-        torch.optim.SGD(model.parameters(), lr=lr),
-        torch.amp.GradScaler("cpu", enabled=False),
-        epoch_batches(numbered_images(10) if data is None else data, batch_size, seed),
-    )
-    return model, mean_loss
+def run_epoch(batches, lr=0.0, loss=MSE, dtype=torch.float32, model=None):
+    model = model or Recorder()
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    return model, train_one_epoch(model, loss, optimizer, scaler, tqdm(batches), dtype)
+
+
+def seen_in(seed, batch_size=3):
+    return run_epoch(training_batches(numbered_images(10), batch_size, seed))[0].seen
 
 
 def test_an_epoch_shows_every_image_once_in_an_order_of_its_seed():
-    first, again, other = run_epoch(1)[0].seen, run_epoch(1)[0].seen, run_epoch(2)[0].seen
-    assert sorted(first) == list(range(10))
-    assert first == again
-    assert first != other
-    assert first != sorted(first)
+    assert sorted(seen_in(1)) == list(range(10))
+    assert seen_in(1) == seen_in(1, batch_size=10) != seen_in(2)
+    assert seen_in(1) != sorted(seen_in(1))
+    torch.manual_seed(5)
+    assert seen_in(1) == seen_in(1)  # whatever else is drawn
 
 
-def test_the_loss_of_an_epoch_is_the_mean_over_landmarks_whatever_the_batches():
-    # The model says 0 everywhere; the target is exp(−d²/200) about (8, 8), all of it above 0.01.
-    offsets = [math.exp(-((i - 8) ** 2) / 100) for i in range(16)]  # squared: over σ², not 2σ²
-    expected = sum(offsets) ** 2 / 256
-    assert run_epoch(1, batch_size=3)[1] == pytest.approx(expected, rel=1e-5)  # 3, 3, 3, 1
-    assert run_epoch(1, batch_size=10)[1] == pytest.approx(expected, rel=1e-5)
-    model = Recorder()
-    loss, within = validate(model, MSE, numbered_images(10), 4)
-    assert loss == pytest.approx(expected)
-    assert within == 0  # (0, 0) is found everywhere, 8√2 = 11.3 px off
+def test_batches_are_images_their_landmarks_and_a_weight_of_1():
+    data = numbered_images(10)
+    data.landmarks += torch.arange(10.0)[:, None, None]
+    for batches in (training_batches(data, 4, seed=1), validation_batches(data, 4)):
+        seen = []
+        for (images, landmarks, weight), count in zip(batches, (4, 4, 2)):
+            assert images.shape == (count, 3, 16, 16)
+            assert landmarks.shape == (count, 4, 2)
+            torch.testing.assert_close(255 * images[:, 0, 0, 0], landmarks[:, 0, 0] - 8)
+            assert weight == 1
+            seen += landmarks[:, 3, 1].tolist()
+        assert sorted(seen) == list(range(8, 18))
+    assert seen == sorted(seen)  # validation has them in their order
+
+
+def test_the_augmentation_is_drawn_from_the_seed_for_each_batch_anew():
+    def augment(images, landmarks, generator):
+        return images, landmarks + torch.rand((), generator=generator)
+
+    def shifts(seed):
+        batches = training_batches(numbered_images(10), 3, seed, augment)
+        return [landmarks[0, 0, 0].item() - 8 for _, landmarks, _ in batches]
+
+    assert len(set(shifts(1))) == 4
+    assert shifts(1) == shifts(1)
+    assert not set(shifts(1)) & set(shifts(2))
+
+
+# The model says 0 everywhere, and the target is exp(−d²/200) about (8, 8), all of it above 0.01;
+# squared, it is over σ², not 2σ². The mean over a heatmap of 16×16 px:
+LOSS = sum(math.exp(-((i - 8) ** 2) / 100) for i in range(16)) ** 2 / 256
+
+
+@pytest.mark.parametrize("batch_size", [3, 10])  # the last of 3, 3, 3 and 1 counts as one
+def test_an_epoch_returns_how_many_landmarks_are_annotated_and_the_sum_of_their_losses(batch_size):
+    batches = training_batches(numbered_images(10), batch_size, seed=1)
+    assert run_epoch(batches)[1].tolist() == pytest.approx([40, 40 * LOSS], rel=1e-5)
+
+
+def test_validation_returns_the_same_and_how_many_are_found_within_10_px():
+    data, model = numbered_images(10), Recorder()
+    # (0, 0) is found everywhere, 8√2 = 11.3 px off; these two are 9.9 and 10 px off.
+    data.landmarks[9, 1], data.landmarks[8, 2] = torch.tensor([[7.0, 7.0], [6.0, 8.0]])
+    number, losses, within = validate(model, MSE, validation_batches(data, 4)).tolist()
+    assert (number, within) == (40, 2)
+    assert losses == pytest.approx(40 * LOSS, rel=0.01)
     assert model.seen == list(range(10))
-    # A landmark that is missing counts in neither.
+
+
+def test_a_landmark_that_is_not_annotated_counts_in_no_sum():
     half = numbered_images(10)
     half.landmarks[:, ::2] = math.nan
     half.landmarks[:5] = math.nan
-    half.landmarks[9, 1] = 7.0  # 9.9 px off
-    loss, within = validate(Recorder(), MSE, half, 4)
-    assert loss == pytest.approx(expected, rel=0.03)
-    assert within == 1 / 10
-    assert run_epoch(1, data=half)[1] == pytest.approx(loss, rel=1e-5)
+    half.landmarks[9, 3] = 7.0
+    number, losses, within = validate(Recorder(), MSE, validation_batches(half, 4)).tolist()
+    assert (number, within) == (10, 1)
+    assert losses == pytest.approx(10 * LOSS, rel=0.03)
+    totals = run_epoch(training_batches(half, 3, seed=1))[1]
+    assert totals.tolist() == pytest.approx([number, losses], rel=1e-5)
 
 
-def test_training_changes_the_model_and_validation_does_not():
-    assert run_epoch(1, lr=0.1)[0].level != 0
+def test_the_weight_of_a_batch_scales_its_step_and_not_its_loss():
+    """Of plain gradient descent, a step is proportional to it."""
+
+    def epoch(weight):
+        images, landmarks, _ = next(training_batches(numbered_images(3), 3, seed=1))
+        return run_epoch([(images, landmarks, weight)], lr=0.1)
+
+    (model, totals), (other, other_totals), (still, _) = epoch(1.0), epoch(0.5), epoch(0.0)
+    assert model.level.item() > 0 == still.level.item()
+    assert other.level.item() == pytest.approx(model.level.item() / 2)
+    assert torch.equal(totals, other_totals)
+
+
+def test_each_batch_is_a_step_of_its_own_gradient():
+    """On −x, the gradient is −1 throughout: three steps of 0.1 and not of 0.1, 0.2 and 0.3."""
+
+    def loss(heatmaps, _):
+        return -heatmaps.mean()
+
+    model, _ = run_epoch(training_batches(numbered_images(9), 3, seed=1), lr=0.1, loss=loss)
+    assert model.level.item() == pytest.approx(0.3)
+
+
+def test_validation_leaves_the_network_as_it_is_and_training_does_not():
     torch.manual_seed(0)
-    model = UNet()
+    model, data = UNet(), numbered_images(2)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    validate(model, HeatmapLoss(AdaptiveWingLoss(14, 0.5, 1, 2.1), sigma=10), numbered_images(2), 2)
+    loss = HeatmapLoss(AdaptiveWingLoss(14, 0.5, 1, 2.1), sigma=10)
+    validate(model, loss, validation_batches(data, 2))
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    run_epoch(training_batches(data, 2, seed=0), lr=0.1, loss=loss, model=model)
+    changed = {
+        key for key, value in model.state_dict().items() if not torch.equal(value, before[key])
+    }
+    assert {"conv_last.weight", "dconv_down1.1.running_mean"} <= changed
 
 
-def test_a_loss_that_is_not_finite_is_seen_when_the_bar_is_next_drawn(monkeypatch):
-
-    def loss(heatmaps, landmarks):
-        calls.append(heatmaps.sum() * 0 + (math.nan if len(calls) in (2, 3) else 1.0))
+def test_one_loss_that_is_not_finite_makes_that_of_the_epoch_so():
+    def loss(heatmaps, _):
+        calls.append(heatmaps.sum() * 0 + (math.nan if len(calls) == 1 else 1.0))
         return calls[-1]
 
-    for seconds_between_looks, calls_made in ((0, 4), (2, 3)):
-        calls, clock = [], itertools.count(step=seconds_between_looks)
+    calls = []
+    batches = training_batches(numbered_images(10), 3, seed=1)
+    number, losses = run_epoch(batches, loss=loss)[1].tolist()
+    assert (number, len(calls)) == (40, 4)
+    assert math.isnan(losses)
+
+
+def test_the_bar_shows_the_mean_loss_so_far_about_once_a_second(monkeypatch):
+    def loss(heatmaps, _):
+        calls.append(heatmaps.sum() * 0 + len(calls))
+        return calls[-1]
+
+    class Bar(tqdm):
+        def set_postfix(self, **shown):
+            texts.append(shown["loss"])
+
+    for seconds_a_look, expected in (
+        (0.4, ["1.000000"]),  # of 0, 1, 2 at the third of four batches
+        (2, ["0.000000", "0.500000", "1.000000", "1.200000"]),  # of which the last has one image
+    ):
+        calls, texts, clock = [], [], itertools.count(step=seconds_a_look)
         monkeypatch.setattr(training.time, "monotonic", lambda clock=clock: next(clock))
-        assert math.isnan(run_epoch(1, loss=loss)[1])
-        assert len(calls) == calls_made
+        model = Recorder()
+        bar = Bar(training_batches(numbered_images(10), 3, seed=1))
+        scaler = torch.amp.GradScaler("cpu", enabled=False)
+        train_one_epoch(model, loss, torch.optim.SGD(model.parameters(), lr=0), scaler, bar)
+        assert texts == expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -145,40 +229,9 @@ def test_the_network_computes_in_the_precision_asked_for(dtype):
         seen.append((heatmaps.dtype, landmarks.dtype))
         return MSE(heatmaps, landmarks)
 
-    seen = []
+    seen, data = [], numbered_images(2)
     model = torch.nn.Conv2d(3, 4, 3, padding=1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    scaler = torch.amp.GradScaler("cpu", enabled=False)
-    batches = epoch_batches(numbered_images(2), 2, seed=0)
-    train_one_epoch(model, loss, optimizer, scaler, batches, dtype=dtype)
-    validate(model, loss, numbered_images(2), 2, dtype)
+    run_epoch(training_batches(data, 2, seed=0), lr=0.1, loss=loss, dtype=dtype, model=model)
+    validate(model, loss, validation_batches(data, 2), dtype)
     assert seen == [(dtype, torch.float32)] * 2
     assert model.weight.dtype == torch.float32
-
-
-HEAD = np.array([[50, 10], [50, 90], [20, 50], [80, 50]])  # OFD-1 above OFD-2, BPD-1 on the left
-
-
-@pytest.mark.parametrize(
-    ("order", "counts"),
-    [
-        (
-            (1, 0, 2, 3),
-            "OFD-1 is the upper end in {} of 8 rows, and BPD-1 the left one in 8 of 8. ",
-        ),
-        (
-            (0, 1, 3, 2),
-            "OFD-1 is the upper end in 8 of 8 rows, and BPD-1 the left one in {} of 8. ",
-        ),
-        ((2, 3, 0, 1), "OFD-1 is the upper end in {0} of 8 rows, and BPD-1 the left one in {0} of"),
-    ],
-    ids=["OFD", "BPD", "OFD and BPD exchanged"],
-)
-def test_ends_that_less_than_three_quarters_of_the_rows_name_by_direction_are_a_line(order, counts):
-    for others, is_said in ((2, False), (3, True), (8, True)):
-        table = table_of(*[HEAD] * (8 - others), *[HEAD[list(order)]] * others)
-        line = describe_end_names(table)
-        assert line.startswith(counts.format(8 - others)) is is_said
-        assert ("python -m common.name_ends" in line) is is_said
-        assert line.count("\n") == is_said
-    assert describe_end_names(table_of([math.nan] * 8)) == ""  # nothing is annotated

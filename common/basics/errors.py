@@ -26,10 +26,10 @@ ADVICE = {
         "this PyTorch is not built for this GPU, which is too old for it (or too new): use "
         "--device cpu, or another build of PyTorch"
     ),
-    "devices are busy or unavailable": (
+    "busy or unavailable": (
         "the GPU is in use by another process, or reserved for one: end it, or use --device cpu"
     ),
-    "driver .*too old": (
+    "driver .*too old|driver version is insufficient": (
         "the NVIDIA driver is too old for this build of PyTorch: update the driver, install an "
         "older build, or use --device cpu"
     ),

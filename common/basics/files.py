@@ -52,7 +52,7 @@ def check_outputs(args: Namespace, **more: str) -> None:
     the image folder, or that is an input, another output, or no regular file.
 
     In args and more, an argument whose name ends in `_save_path` is an output, and any other whose
-    value is the path of a file is an input (see basics.arguments).
+    value is the path of a file is an input (see arguments).
     """
     outputs, inputs = _outputs_and_inputs({**vars(args), **more})
     image_folder = getattr(args, "image_folder_path", None)  # a command may need no images

@@ -70,24 +70,24 @@ def mark_landmarks(axis: Axes, landmarks: Tensor | np.ndarray, kind: str) -> Non
         axis.plot(*point, marker, **style, **STYLES[kind])
 
 
-def add_legend(figure: Figure | SubFigure, axes: Iterable[Axes]) -> None:
+def add_legend(picture: Figure | SubFigure, axes: Iterable[Axes]) -> None:
     """One legend below for what is labelled on some axes, each label once."""
     handles = {h.get_label(): h for axis in axes for h in axis.get_legend_handles_labels()[0]}
     place, columns = "outside lower center", 3 if len(handles) > 8 else 4
-    figure.legend(handles.values(), handles.keys(), loc=place, ncols=columns, facecolor="0.75")
+    picture.legend(handles.values(), handles.keys(), loc=place, ncols=columns, facecolor="0.75")
 
 
-def save_picture(figure: Figure | Iterator[Figure], path: str) -> None:
-    """Write a figure in the format that the file's ending names; without one, PNG. Several figures
-    become the pages of a PDF."""
+def save_picture(picture: Figure | Iterator[Figure], path: str) -> None:
+    """Write a picture in the format that the file's ending names; without one, PNG. Several
+    pictures become the pages of a PDF."""
     from matplotlib.backends.backend_pdf import PdfPages
 
-    picture = io.BytesIO()
-    if isinstance(figure, Iterator):
-        with PdfPages(picture) as pages:  # it keeps all pixels until its end, so they are few
-            for page in figure:
+    content = io.BytesIO()
+    if isinstance(picture, Iterator):
+        with PdfPages(content) as pages:  # it keeps all pixels until its end, so they are few
+            for page in picture:
                 pages.savefig(page, dpi=72)
     else:
         ending = os.path.splitext(path)[1][1:].lower()
-        figure.savefig(picture, dpi=DPI, format=ending or "png")
-    write_file(path, picture.getvalue())
+        picture.savefig(content, dpi=DPI, format=ending or "png")
+    write_file(path, content.getvalue())

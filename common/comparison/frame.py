@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from common.annotations.readers import MATCHED, PREDICTED_TO_SECOND
+from common.annotation_quality.second_reader import MATCHED, PREDICTED_TO_SECOND
+from common.comparison.checkpoints import training_figures
 from common.comparison.recipes import compare_recipes, pairs_won, training_means
 from common.comparison.tables import PLAUSIBLE, errors_of
-from common.comparison.trainings import training_figures
 from common.ground_truth import NAME_COLUMN
-from common.results.figures import ERROR, all_figures
 from common.results.intervals import interval, resampled_figures
+from common.results.metrics import ERROR, all_figures
 
 COLUMNS = ["images", "figure", "test", "value", "low", "high", "lowest", "highest", "trainings"]
 ALL_IMAGES, TRAINING = "All images", "Training"

@@ -12,7 +12,7 @@ from common.comparison.frame import LESS, PAIRS, Recipes
 from common.comparison.tables import errors_of
 from common.evaluation import BANDS
 from common.ground_truth import LANDMARK_NAMES
-from common.results.figures import ERROR
+from common.results.metrics import ERROR
 
 if TYPE_CHECKING:  # matplotlib takes a second to import, and --help needs none of it
     from matplotlib.axes import Axes
@@ -42,8 +42,8 @@ def draw_comparison(frame: pd.DataFrame, recipes: Recipes, trainings: Trainings,
         heights.append(2 + 0.7 * per_group)
     if trainings:
         heights.append(5)
-    figure = new_picture(16, sum(heights))
-    parts = iter(np.atleast_1d(figure.subfigures(len(heights), 1, height_ratios=heights)))
+    picture = new_picture(16, sum(heights))
+    parts = iter(np.atleast_1d(picture.subfigures(len(heights), 1, height_ratios=heights)))
 
     part = next(parts)
     left, right = part.subplots(1, 2)
@@ -62,7 +62,7 @@ def draw_comparison(frame: pd.DataFrame, recipes: Recipes, trainings: Trainings,
         _draw_losses(left, trainings, styles)
         _draw_shares_by_epoch(right, trainings, labels, styles)
         _add_legend(part, right)
-    save_picture(figure, path)
+    save_picture(picture, path)
 
 
 def _labels(names: list[str]) -> dict[str, str]:

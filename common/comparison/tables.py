@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from common import RowErrors, UserError
-from common.annotations.biometry import DIAMETERS
-from common.annotations.readers import MATCHED, PREDICTED_TO_SECOND
+from common.annotation_quality.biometry import DIAMETERS
+from common.annotation_quality.second_reader import MATCHED, PREDICTED_TO_SECOND
 from common.ground_truth import (
     LANDMARKS,
     NAME_COLUMN,
@@ -20,7 +20,7 @@ from common.ground_truth import (
     read_cells,
     select_columns,
 )
-from common.results.figures import ERROR, LENGTHS
+from common.results.metrics import ERROR, LENGTHS
 
 TOLERANCE = 1e-6  # px, or a share of a pixel size: what is farther apart is not the same
 PLAUSIBLE, SHA256 = "annotation_plausible", "model_sha256"

@@ -23,8 +23,8 @@ from common.comparison.frame import (
 from common.comparison.tables import describe_lacking, errors_of
 from common.evaluation import BAND_NAMES
 from common.ground_truth import LANDMARK_NAMES
-from common.results.figures import ERROR, TARGET
 from common.results.intervals import MIN_IMAGES, RESAMPLES
+from common.results.metrics import ERROR, TARGET
 
 EXCELLENT, GOOD, POOR, FAILURE = (f"{name}, %" for name in BAND_NAMES)
 WITHIN_TARGET, HC_BIAS = f"Landmarks within {TARGET} mm, %", "HC bias, mm"

@@ -74,27 +74,27 @@ def draw_predictions(
         return _pages(case, len(predictions))
     chosen = np.unique(np.linspace(0, len(predictions) - 1, 6).round().astype(int))
     columns = 3 if np.isfinite(predictions.errors).any() else 2
-    figure = new_picture(4 * columns, 4.25 * len(chosen))
-    rows = figure.subplots(len(chosen), columns, squeeze=False)
+    picture = new_picture(4 * columns, 4.25 * len(chosen))
+    rows = picture.subplots(len(chosen), columns, squeeze=False)
     draw = _draw_three_panels if columns == 3 else _draw_two_panels
     for axes, index in zip(rows, chosen):
         draw(axes, case(index))
-    add_legend(figure, rows.flat)
-    return figure
+    add_legend(picture, rows.flat)
+    return picture
 
 
 def _pages(case: Callable[[int], _Case], count: int) -> Iterator[Figure]:
     """Yield pages with all images, six a page, each in one panel."""
     for start in tqdm(range(0, count, 6), "Drawing", leave=False, unit="page"):
-        figure = new_picture(8, 12.75)
-        axes = list(figure.subplots(3, 2).flat)
+        picture = new_picture(8, 12.75)
+        axes = list(picture.subplots(3, 2).flat)
         for axis, index in zip(axes, range(start, start + 6)):
             if index < count:
                 _draw_one_panel(axis, case(index))
             else:
                 axis.set_axis_off()
-        add_legend(figure, axes)
-        yield figure
+        add_legend(picture, axes)
+        yield picture
 
 
 def _draw_three_panels(axes: np.ndarray, case: _Case) -> None:
@@ -155,8 +155,8 @@ def draw_errors(errors: np.ndarray) -> Figure:
     where they are not known."""
     is_known = np.isfinite(errors)
     known, figures = errors[is_known], error_figures(errors)
-    figure = new_picture(14, 5)
-    left, right = figure.subplots(1, 2)
+    picture = new_picture(14, 5)
+    left, right = picture.subplots(1, 2)
     left.hist(known, bins=40, color="0.6", edgecolor="white")
     for name, style in (("mean", "-"), ("median", "--")):
         label = f"{name} {figures[name]:.2f} px"
@@ -178,4 +178,4 @@ def draw_errors(errors: np.ndarray) -> Figure:
     right.set(title="Pixel error per landmark", ylabel="pixel error (px at 256×256)")
     right.set_ylim(0, None)
     right.grid(axis="y", alpha=0.3)
-    return figure
+    return picture

@@ -7,8 +7,8 @@ import textwrap
 import numpy as np
 import pandas as pd
 
-from common.ground_truth import LANDMARKS, NAME_COLUMN, landmark_values
-from common.results.figures import ERROR
+from common.ground_truth import LANDMARKS, NAME_COLUMN
+from common.results.metrics import ERROR
 
 REVIEW_ERROR = 20  # px at 256×256 (report, "Recommendations for clinical use")
 REVIEW_TARGET = 0.8  # of the landmarks so far off: to be found by the review flag
@@ -27,8 +27,10 @@ def review_rules(
         table[[f"{landmark}_{column}" for landmark in judged]].to_numpy(np.float64)
         for column in ("confidence", "spread_px256")
     )
-    implausible = table["prediction_plausible"].eq(False).fillna(False).to_numpy(bool)
-    rules = {"implausible prediction": implausible}
+    rules = {}
+    if table["prediction_plausible"].notna().any():  # it is not known without all four landmarks
+        implausible = table["prediction_plausible"].eq(False).fillna(False).to_numpy(bool)
+        rules["implausible prediction"] = implausible
     if not np.isnan(spreads).all():  # a single network has none
         rules[f"spread above {REVIEW_ERROR} px"] = (spreads > REVIEW_ERROR).any(axis=1)
     is_sure = (confidences >= limit).all(axis=1)  # NaN is flagged too
@@ -43,6 +45,12 @@ def needs_review(
     return np.any(list(review_rules(table, limit, judged).values()), axis=0)
 
 
+def _is_far_off(table: pd.DataFrame, judged: tuple[str, ...]) -> np.ndarray:
+    """Return which of the judged landmarks are more than REVIEW_ERROR off: bool [N, judged]."""
+    columns = [f"{landmark}_{ERROR}" for landmark in judged]
+    return table[columns].to_numpy(np.float64) > REVIEW_ERROR
+
+
 def choose_review_confidence(
     table: pd.DataFrame, judged: tuple[str, ...] = LANDMARKS
 ) -> float | None:
@@ -52,7 +60,7 @@ def choose_review_confidence(
     table: of validation images; those with a plausible annotation count.
     """
     table = table[is_plausible_row(table)]
-    wrong = landmark_values(table, ERROR)[..., 0] > REVIEW_ERROR
+    wrong = _is_far_off(table, judged)
     if not wrong.any():
         return None
     for limit in np.arange(0, 1.05, 0.05).round(2):
@@ -73,7 +81,7 @@ def describe_review(
     """Say which images are flagged, by which rule, least confident first, and what that finds; for
     validation images, which limit of the confidence would do."""
     flagged = table["review"].to_numpy(bool)
-    wrong = landmark_values(table, ERROR)[..., 0] > REVIEW_ERROR
+    wrong = _is_far_off(table, judged)
     lines = [f"Review: {flagged.sum()} of {len(flagged)} images flagged"]
     far_off = f"of the {wrong.sum()} landmarks more than {REVIEW_ERROR} px off"
     for rule, is_flagged in {**review_rules(table, limit, judged), "together": flagged}.items():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from common.annotations.biometry import DIAMETERS, circumference, diameters, measure_axes
+from common.annotation_quality.biometry import DIAMETERS, circumference, diameters, measure_axes
 from common.evaluation import Predictions
 from common.ground_truth import LANDMARKS, NAME_COLUMN, landmark_columns
-from common.results.figures import ERROR
+from common.results.metrics import ERROR
 from common.results.review import needs_review
 
 

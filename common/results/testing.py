@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 from common import UserError, evaluation, ground_truth, images
-from common.annotations import readers
-from common.annotations.audit import describe_annotations, describe_splits
-from common.annotations.biometry import describe_circumference
-from common.annotations.names import describe_other_rule
+from common.annotation_quality import second_reader
+from common.annotation_quality.audit_table import describe_annotations, describe_splits
+from common.annotation_quality.biometry import describe_circumference
+from common.annotation_quality.end_names import describe_other_rule
 from common.basics.files import check_outputs, write_table
 from common.basics.pictures import save_picture
 from common.ground_truth import LANDMARK_NAMES, LANDMARKS, NAME_COLUMN, has_landmarks, plain_name
@@ -31,7 +31,7 @@ from common.runs.devices import make_repeatable, select_device
 from common.runs.weights import load_weights
 
 
-def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
+def run_test(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     """Test one or several trainings of a network: write the table, draw the pictures, print the
     errors; only predict where nothing is annotated. Raises UserError for what cannot be used."""
     check_outputs(args)
@@ -40,9 +40,9 @@ def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     rows, split = read_tested_rows(args)
     models, sha256, untrained = load_models(network_class, args, split, rows[NAME_COLUMN])
     data = images.load_images(rows, args.image_folder_path)
-    second, shown = None, None
+    second, second_at_256 = None, None
     if args.second_csv_path:
-        second = readers.read_second_reader(args.second_csv_path, data)
+        second = second_reader.read_second_reader(args.second_csv_path, data)
     models = [model.to(device) for model in models]
     started = time.monotonic()
     predictions = evaluation.predict(models, data.to(device), args.batch_size)
@@ -53,18 +53,18 @@ def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     flagged = table["review"].to_numpy(bool)
     texts = []
     if has_landmarks(rows).any():
-        matched = readers.matched_distances(predictions.annotated, predictions.predicted).px
+        matched = second_reader.matched_distances(predictions.annotated, predictions.predicted).px
         texts += [describe_test(table), describe_other_rule(predictions.errors, matched)]
     texts.append(review.describe_review(table, split, limit, judged))
     if second is not None:
-        table, shown, by_reader = judge_by_reader(second, predictions, table)
+        table, second_at_256, by_reader = judge_by_reader(second, predictions, table)
         texts += by_reader
     written = []
     try:
         write_table(table, args.csv_save_path)
         written.append(f"Table:       {args.csv_save_path}")
         all_images = args.pred_save_path.lower().endswith(".pdf")
-        picture = draw_predictions(data, predictions, flagged, shown, all_images)
+        picture = draw_predictions(data, predictions, flagged, second_at_256, all_images)
         pictures = [("Predictions: ", picture, args.pred_save_path)]
         if has_landmarks(rows).any():
             pictures.append(
@@ -81,22 +81,31 @@ def run(network_class: Callable[[], nn.Module], args: Namespace) -> None:
 
 
 def judge_by_reader(
-    second: readers.SecondReader, predictions: evaluation.Predictions, table: pd.DataFrame
+    second: second_reader.SecondReader, predictions: evaluation.Predictions, table: pd.DataFrame
 ) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
     """Return the table with the columns of a second reader, this reader's landmarks [N, 4, 2] in px
     of the 256×256 image, and how far apart annotations, predictions and this reader are."""
     second = second.matched_with(predictions.annotated)
-    compared = readers.compare_readers(predictions.annotated, second.at_256, predictions.predicted)
+    compared = second_reader.compare_readers(
+        predictions.annotated, second.at_256, predictions.predicted
+    )
     flagged = table["review"].to_numpy(bool)
     groups = {
         "All images": np.ones(len(table), bool),
         "Not flagged": ~flagged,
         "Plausible annotations": review.is_plausible_row(table),
     }
-    by_flag = review.describe_review_by_reader(compared[readers.PREDICTED_TO_SECOND].px, flagged)
-    distances = f"{readers.describe_readers(compared, groups)}\n{by_flag}"
-    table = table.join(readers.reader_columns(second, compared, predictions.rate))
-    return table, second.at_256, [distances, describe_circumference(table, groups)]
+    by_flag = review.describe_review_by_reader(
+        compared[second_reader.PREDICTED_TO_SECOND].px, flagged
+    )
+    distances = f"{second_reader.describe_readers(compared, groups)}\n{by_flag}"
+    table = table.join(second_reader.reader_columns(second, compared, predictions.rate))
+    off = {
+        name: table[column] - table["second_hc_mm"]
+        for name, column in (("annotated", "hc_mm"), ("predicted", "hc_pred_mm"))
+        if "second_hc_mm" in table
+    }
+    return table, second.at_256, [distances, describe_circumference(off, groups)]
 
 
 def read_tested_rows(args: Namespace) -> tuple[pd.DataFrame, str]:

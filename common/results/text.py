@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 
 from common.evaluation import BAND_NAMES
 from common.ground_truth import LANDMARK_NAMES, NAME_COLUMN, landmark_values
-from common.results.figures import ERROR, LENGTHS, TARGET, all_figures
-from common.results.intervals import interval, resampled_figures
+from common.results.intervals import mean_interval
+from common.results.metrics import ERROR, LENGTHS, TARGET, all_figures
 from common.results.review import is_plausible_row
 
 Row = tuple[str, str, list[str]]  # its label, its format, and the figures that are put into it
@@ -46,7 +48,7 @@ def _rows() -> dict[str, list[Row]]:
                 for name in LANDMARK_NAMES
             ),
         ],
-        "Share of the landmarks, of the images (by their mean error)": [
+        "Share of the landmarks, and of the images (by their mean error)": [
             (band, "{:.1f} %, {:.1f} %", [f"{band}, %", f"Images: {band}, %"])
             for band in BAND_NAMES
         ],
@@ -55,7 +57,7 @@ def _rows() -> dict[str, list[Row]]:
             three("Landmarks, mm", "Landmark error, mm", 2),
             *map(within, (*lengths, "Landmarks")),
         ],
-        "Error of the ends over the length (mean ± std, median)": [
+        "Normalised mean error: that of the ends over the length (mean ± std, median)": [
             three(length, f"{length} normalised error", 4) for length in lengths
         ],
         "Bias: predicted less annotated (95 % limits of agreement)": [
@@ -69,47 +71,50 @@ def describe_test(table: pd.DataFrame) -> str:
     review, and of those with a plausible annotation. A group without an annotated image, or with
     all of them, is named below in place of a column."""
     groups = {
-        "not flagged": ~table["review"].to_numpy(bool),
-        "plausible": is_plausible_row(table),
+        "not flagged for review": ~table["review"].to_numpy(bool),
+        "plausible annotation": is_plausible_row(table),
     }
     is_annotated = np.isfinite(landmark_values(table, ERROR)).any(axis=(1, 2))
-    columns, remarks = {"all": figures_with_interval(table)}, []
+    columns, remarks = {"all images": figures_with_interval(table)}, [""]
     for name, is_in in groups.items():
         number = (is_in & is_annotated).sum()
         if 0 < number < is_annotated.sum():
             columns[name] = figures_with_interval(table[is_in])
         else:
-            which = "not flagged for review" if name == "not flagged" else "plausible annotation"
-            remarks.append(f"{which.capitalize()}: {'all of them' if number else 'none'}")
-    return "\n".join([*_lay_out(columns), *remarks])
+            remarks.append(f"{name.capitalize()}: {'all of them' if number else 'none'}")
+    return "\n".join([*_lay_out(columns), *remarks]).rstrip()
 
 
 def figures_with_interval(table: pd.DataFrame) -> dict[str, float]:
     """Return all_figures of a table, and the ends of the 95 % interval of the mean, NaN for fewer
     than ten images."""
-    resampled = resampled_figures(landmark_values(table, ERROR)[..., 0], table[NAME_COLUMN])
-    low, high = (np.nan, np.nan) if resampled is None else interval(resampled["Mean"])
+    low, high = mean_interval(landmark_values(table, ERROR)[..., 0], table[NAME_COLUMN])
     return {**all_figures(table), "Mean, low": low, "Mean, high": high}
 
 
 def _lay_out(columns: dict[str, dict[str, float]]) -> list[str]:
     """Return the lines of a table of figures, without the rows and headings of which nothing is
     known."""
-    cells = [["", *columns]]
+    labels, cells = [""], {name: [name] for name in columns}
     for heading, rows in _rows().items():
         known = [row for row in rows if any(_cell(row, of_one) for of_one in columns.values())]
-        if heading and known:
-            cells += [["", *[""] * len(columns)], [heading, *[""] * len(columns)]]
-        for row in known:
-            indent = "  " if heading else ""
-            of_groups = [_cell(row, of_one) or "-" for of_one in columns.values()]
-            cells.append([indent + row[0], *of_groups])
-    labels = max(len(line[0]) for line in cells if line[1])
-    widths = [max(map(len, column)) for column in list(zip(*cells))[1:]]
-    return [
-        "  ".join([f"{label:<{labels}}", *(f"{c:>{w}}" for c, w in zip(line, widths))]).rstrip()
-        for label, *line in cells
-    ]
+        above = ["", heading] if heading and known else []
+        labels += [*above, *(("  " if heading else "") + label for label, _, _ in known)]
+        for name, of_one in columns.items():
+            cells[name] += [*("" for _ in above), *(_cell(row, of_one) or "-" for row in known)]
+    aligned = list(map(_align, cells.values()))
+    width = max(len(label) for label, cell in zip(labels, aligned[0]) if cell.strip())
+    labels = [f"{label:<{width}}" for label in labels]
+    return ["  ".join(line).rstrip() for line in zip(labels, *aligned)]
+
+
+def _align(cells: list[str]) -> list[str]:
+    """Return the cells of a column, a title first, as wide as one another; the first numbers below
+    the title end at the same place."""
+    firsts = [len(re.match("[^ ,]*", cell)[0]) for cell in cells[1:]]
+    shifted = [" " * (max(firsts) - first) + cell for first, cell in zip(firsts, cells[1:])]
+    width = max(map(len, (cells[0], *shifted)))
+    return [f"{cell:<{width}}" for cell in (cells[0], *shifted)]
 
 
 def _cell(row: Row, figures: dict[str, float]) -> str:

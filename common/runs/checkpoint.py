@@ -92,7 +92,7 @@ def resume(parts: dict[str, Any], run: Run) -> tuple[Run, History]:
             "the same settings, or start afresh without --resume"
         )
     _restore(parts, checkpoint, path)
-    before = checkpoint["args"]
+    before = checkpoint["args"]  # what it began with, `…_weights`, stays
     began_with = {name: before[name] for name in before if name.endswith("_weights")}
     run = {**_inherit(run, checkpoint), "args": {**run["args"], **began_with}}
     history = {name: checkpoint[name] for name in (*EPOCH_VALUES, "best_model_state_dict")}
@@ -173,13 +173,19 @@ def _restore(parts: dict[str, Any], checkpoint: dict[str, Any], path: str) -> No
 def _inherit(run: Run, checkpoint: dict[str, Any]) -> Run:
     """Return a run that is trained on a checkpoint's images too: no later test may be on one of
     them. A landmark that the checkpoint learned, or may have learned, is not untrained."""
-    images = [*run["train_images"], *map(str, checkpoint.get("train_images", []))]
-    untrained = checkpoint.get("untrained_landmarks", [])
+    images = [*run["train_images"], *_names_in(checkpoint, "train_images")]
+    untrained = _names_in(checkpoint, "untrained_landmarks")
     return {
         **run,
         "train_images": list(dict.fromkeys(images)),  # each once, in order
         "untrained_landmarks": [name for name in run["untrained_landmarks"] if name in untrained],
     }
+
+
+def _names_in(checkpoint: dict[str, Any], entry: str) -> list[str]:
+    """Return the names that a checkpoint lists: none where another package's has no such list."""
+    names = checkpoint.get(entry)
+    return list(map(str, names)) if isinstance(names, list) else []
 
 
 def save_file(content: dict[str, Any], path: str) -> str:

@@ -16,8 +16,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
 from common import UserError, ground_truth
-from common.annotations.audit import describe_annotations, describe_splits
-from common.annotations.names import describe_end_names
+from common.annotation_quality.audit_table import describe_annotations, describe_splits
+from common.annotation_quality.end_names import describe_end_names
 from common.augmentation import Augment
 from common.basics import processes
 from common.basics.files import check_outputs
@@ -26,7 +26,7 @@ from common.images import LandmarkImages, dataset_fingerprint, load_images
 from common.models import count_parameters
 from common.runs import checkpoint, devices
 from common.runs.checkpoint import History, Run, checkpoint_path
-from common.runs.curves import draw_curves
+from common.runs.pictures import draw_curves
 from common.training import train_one_epoch, training_batches, validate, validation_batches
 
 
@@ -37,12 +37,12 @@ def set_up(args: Namespace) -> torch.device:
     for initial weights that are missing, and for a device or a precision that is not available.
     """
     check_outputs(args, checkpoint_save_path=checkpoint_path(args.model_save_path))
-    missing = args.initial_weights and not os.path.exists(args.initial_weights)
-    if missing and not (args.resume and os.path.exists(checkpoint_path(args.model_save_path))):
-        raise UserError(f"{args.initial_weights}: no such file of weights")
     device = processes.init_process_group(devices.select_device(args.device))
     if args.precision == "fp16" and device.type == "cpu":
         raise UserError("--precision fp16 is for CUDA devices; on a CPU use bf16 or fp32")
+    is_fresh = not checkpoint.is_resumed(args)
+    if is_fresh and args.initial_weights and not os.path.exists(args.initial_weights):
+        raise UserError(f"{args.initial_weights}: no such file of weights")
     return device
 
 
@@ -130,8 +130,8 @@ def fit(
             history["best_model_state_dict"] = copy.deepcopy(model.state_dict())
         seconds = time.monotonic() - epoch_started
         values = (train_loss, val_loss, within, learning_rate, seconds)
-        for name, value in zip(checkpoint.EPOCH_VALUES, values):
-            history[name].append(value)
+        for of_epochs, value in zip(checkpoint.EPOCH_VALUES, values):
+            history[of_epochs].append(value)
         is_due = epoch == args.epochs or time.monotonic() - last_saved >= args.checkpoint_seconds
         if is_due and processes.rank() == 0:
             checkpoint.save_run(parts, run, history)
@@ -199,8 +199,10 @@ def _describe_epoch(history: History, epochs: int, is_best: bool) -> str:
 
 def _report(history: History, first_epoch: int, args: Namespace) -> None:
     """Print what the run has come to, and where its files are."""
+    seconds = history["epoch_seconds"]
+    epochs = f"{len(seconds)} epoch{'s' if len(seconds) > 1 else ''}"
     if first_epoch > args.epochs:
-        print(f"All {args.epochs} epochs are done already; nothing is left to train")
+        print(f"{epochs} done already; nothing is left to train")
         draw_curves(history, args.plot_save_path)  # it may have been killed before
         return
     train_losses = history["train_losses"]
@@ -209,8 +211,6 @@ def _report(history: History, first_epoch: int, args: Namespace) -> None:
     best = val_losses.index(min(val_losses))
     gap_of_best = val_losses[best] - train_losses[best]
     gap_of_last = val_losses[-1] - train_losses[-1]
-    seconds = history["epoch_seconds"]
-    epochs = f"{len(seconds)} epoch{'s' if len(seconds) > 1 else ''}"
     print(
         f"Trained {epochs} in {sum(seconds) / 60:.1f} minutes; best "
         f"validation loss {val_losses[best]:.6f} in epoch {best + 1}\n"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 import zipfile
 from argparse import Namespace
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,7 @@ TAKEN_FOR_WEIGHTS = {
     b"version https://git-lfs": (
         "a pointer of Git LFS, not the file itself: fetch it with git lfs pull, or download it"
     ),
-    b"<!doctype html": "a page of the web, not a file of weights: download the file itself",
-    b"<html": "a page of the web, not a file of weights: download the file itself",
+    b"<": "a page of the web, not a file of weights: download the file itself",
 }
 
 
@@ -108,11 +107,15 @@ def read_file(path: str) -> Any:
 def _describe_broken(path: str, error: Exception) -> str:
     """Say what a file is that torch.load does not read."""
     with open(path, "rb") as file:
-        start = file.read(100).lstrip().lower()
+        start = file.read(100).removeprefix(b"\xef\xbb\xbf").lstrip()
     for beginning, what in TAKEN_FOR_WEIGHTS.items():
         if start.startswith(beginning):
             return what
-    if re.search("Unsupported (global|class)|WeightsUnpickler error|reduce", str(error)):
+    # torch's reader of pickles stops at a byte that is none of its own (of another file, or another
+    # protocol), and at every function, class and call but those of tensors.
+    if "Unsupported operand" in str(error):
+        return "not a PyTorch weights file, or damaged, or not pickled in torch.save's own way"
+    if isinstance(error, UnpicklingError) or "TorchScript" in str(error):
         return (
             "holds pickled Python objects (a whole model?), which could run any code and are "
             "not loaded; save its state_dict() instead"

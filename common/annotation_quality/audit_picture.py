@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from common.annotations.biometry import (
+from common.annotation_quality.audit_table import implausibility, plausible_shares
+from common.annotation_quality.biometry import (
     MAX_MIDPOINT_DISTANCE,
     MIN_ANGLE,
     MIN_RATIO,
@@ -28,23 +29,22 @@ if TYPE_CHECKING:  # matplotlib takes a second to import, and --help needs none 
     from matplotlib.axes import Axes
 
 
+WORST_SHOWN = 9
+
+
 def draw_audit(
-    table: pd.DataFrame,
-    shares: tuple[np.ndarray, np.ndarray] | None,
-    data: LandmarkImages,
-    worst: pd.Index,
-    path: str,
-    second: np.ndarray | None = None,
+    table: pd.DataFrame, data: LandmarkImages, second: np.ndarray | None, path: str
 ) -> None:
-    """Draw the three measures of an audit_table with their limits, its plausible_shares along the
-    rows (None: too few rows), and the worst images, by their indices, nine at most, with the
-    landmarks of one or both readers. second: those of the second reader [N, 4, 2], in px of the
-    256×256 images."""
-    figure = new_picture(18, 17)
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 3))
+    """Draw the three measures of an audit_table with their limits, the plausible_shares along the
+    rows, and the worst images, nine at most, with the landmarks of one or both readers. second:
+    those of the second reader [N, 4, 2], in px of the 256×256 images."""
+    beyond = implausibility(table).sort_values(ascending=False, kind="stable")
+    worst = beyond.index[beyond > 0][:WORST_SHOWN]
+    picture = new_picture(18, 17)
+    top, bottom = picture.subfigures(2, 1, height_ratios=(1, 3))
     count, plausible = table["plausible"].count(), table["plausible"].sum()
-    figure.suptitle(f"Audit of {count} annotations: {plausible} plausible", fontsize=16)
-    _draw_audit_measures(top.subplots(1, 4), table, shares)
+    picture.suptitle(f"Audit of {count} annotations: {plausible} plausible", fontsize=16)
+    _draw_audit_measures(top.subplots(1, 4), table, plausible_shares(table))
     bottom.suptitle("The least plausible" if len(worst) else "None is implausible")
     grid = list(bottom.subplots(3, 3).flat)
     for axis in grid[len(worst) :]:
@@ -63,7 +63,7 @@ def draw_audit(
         title = f"{shorten(data.names[index])}\n{measures}, ratio {row['ratio']:.2f}"
         axis.set_title(title, parse_math=False)
     add_legend(bottom, grid)
-    save_picture(figure, path)
+    save_picture(picture, path)
 
 
 def _draw_audit_measures(

@@ -1,6 +1,6 @@
 """Two gloo processes, as torchrun starts them, beside one.
 
-python -m tests.test_distributed MODEL_PATH is what each process runs: a small network, or that of
+python -m tests.test_processes MODEL_PATH is what each process runs: a small network, or that of
 Hypothesis 3, whose batch normalisation is frozen (each process on a CPU normalises its own share),
 on ten random images in batches of three. The shares are 2 + 1, and 1 + 0 in the last batch.
 """
@@ -16,9 +16,11 @@ import pytest
 import torch
 from torch import nn
 
-from common import cli, distributed, training
+from common.basics import processes
+from common.basics.errors import reports_errors
 from common.losses import HeatmapLoss
 from common.models import ResNetUNet
+from common.runs.fit import fit
 from tests.conftest import ROOT, assert_same, some_images
 
 if sys.version_info < (3, 10):  # whose torchrun needs it, and PyTorch does not bring it
@@ -44,12 +46,12 @@ class DyingLoss(HeatmapLoss):
 
     def forward(self, heatmaps, landmarks):
         self.calls += 1
-        if self.calls == 10 and distributed.rank() == 1:
+        if self.calls == 10 and processes.rank() == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().forward(heatmaps, landmarks)
 
 
-@cli.reports_errors(resumable=True)
+@reports_errors(resumable=True)
 def main(argv=None):
     path, *options = sys.argv[1:]
     args = Namespace(
@@ -65,9 +67,9 @@ def main(argv=None):
     )
     if "--one_epoch" in options:
         args.epochs = 1
-    distributed.init_process_group(torch.device("cpu"))
-    if "--other" in options and distributed.rank() == 1:
-        args.batch_size, distributed.time.sleep = 5, lambda _: None  # process 0 has no error
+    processes.init_process_group(torch.device("cpu"))
+    if "--other" in options and processes.rank() == 1:
+        args.batch_size, processes.time.sleep = 5, lambda _: None  # process 0 has no error
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(0)
     if "--hypothesis_3" in options:
@@ -83,12 +85,12 @@ def main(argv=None):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)  # feels every scale
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=1)
     train_set, val_set = some_images(10, seed=1), some_images(4, seed=2)
-    training.fit(model, loss, optimizer, scheduler, train_set, val_set, args, augment)
+    fit(model, loss, optimizer, scheduler, train_set, val_set, args, augment)
 
 
 def run_processes(folder, *options, two=True, expected=0):
     launcher = TORCHRUN if two else ()
-    ours = ("-m", "tests.test_distributed", str(folder / "m.pth"), *options)
+    ours = ("-m", "tests.test_processes", str(folder / "m.pth"), *options)
     finished = subprocess.run(
         [sys.executable, *launcher, *ours],
         cwd=ROOT,
@@ -151,25 +153,61 @@ def test_arguments_that_differ_between_processes_end_both_with_one_message(tmp_p
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture
+def process(monkeypatch):
+    """process(rank, size): be this one of so many."""
+
+    def be(rank, size):
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", str(size))
+
+    return be
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_shards_make_up_the_batch(size, monkeypatch):
-    """Each image is in one of them, and the sum of share × mean is the mean. A process for which
-    no image is left has one without landmarks."""
-    values = torch.arange(12.0).reshape(3, 4)
-    monkeypatch.setattr(distributed, "world_size", lambda: size)
-    seen, parts = [], []
+def test_the_shares_make_up_each_batch(size, process):
+    """Each image is in one of them, and the average over the processes of weight × mean is the
+    mean over the batch, as which gradients are averaged. A process for which no image is left has
+    one without landmarks, of no weight."""
+    batches = [torch.arange(12.0).reshape(3, 4), torch.arange(12.0, 20).reshape(2, 4)]
+    seen, averages = [[], []], [0.0, 0.0]
     for rank in range(size):
-        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        images, landmarks, share = distributed.shard(values, values)
-        parts.append(share * images.mean())
-        if share > 0:
-            assert torch.equal(images, landmarks)
-            seen += images.tolist()
-        else:
-            assert images.shape == landmarks.shape == (1, 4)
-            assert landmarks.isnan().all()
-    assert seen == values.tolist()
-    assert sum(parts) == pytest.approx(values.mean().item())
+        process(rank, size)
+        shares = processes.own_shares((values, values, 1.0) for values in batches)
+        for i, (images, landmarks, weight) in enumerate(shares):
+            averages[i] += weight * images.mean().item() / size
+            if weight > 0:
+                assert torch.equal(images, landmarks)
+                seen[i] += images.tolist()
+            else:
+                assert images.tolist() == batches[i][:1].tolist()
+                assert landmarks.shape == (1, 4)
+                assert landmarks.isnan().all()
+    assert seen == [values.tolist() for values in batches]
+    assert averages == pytest.approx([values.mean().item() for values in batches])
+
+
+def test_one_process_has_every_batch_as_it_is():
+    images, landmarks = torch.rand(3, 1), torch.rand(3, 2)
+    ((own_images, own_landmarks, weight),) = processes.own_shares([(images, landmarks, 1.0)])
+    assert torch.equal(own_images, images)
+    assert torch.equal(own_landmarks, landmarks)
+    assert weight == 1
+
+
+def test_the_means_of_one_process_are_its_sums_over_their_number():
+    assert processes.means(torch.tensor([8.0, 4.0])) == [0.5]
+    assert processes.means(torch.tensor([8.0, 4.0, 6.0])) == [0.5, 0.75]
+
+
+def test_without_torchrun_there_is_one_process(process, monkeypatch):
+    """Some clusters set the same variables for programs of their own."""
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert (processes.rank(), processes.world_size()) == (0, 1)
+    process(1, 4)
+    assert (processes.rank(), processes.world_size()) == (1, 4)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ def draw_curves(history: dict[str, Any], path: str) -> None:
     rate, the best epoch marked. history: that of checkpoint.begin."""
     epochs = np.arange(1, len(history["train_losses"]) + 1)
     within = 100 * np.array(history["val_within_10_px"])
-    figure = new_picture(18, 5)
-    left, middle, right = axes = figure.subplots(1, 3)
+    picture = new_picture(18, 5)
+    left, middle, right = axes = picture.subplots(1, 3)
     left.plot(epochs, history["train_losses"], ".-", label="training")
     left.plot(epochs, history["val_losses"], ".-", label="validation")
     left.set(title="Loss", ylabel="loss (log scale)", yscale="log")
@@ -47,7 +47,7 @@ def draw_curves(history: dict[str, Any], path: str) -> None:
         axis.grid(alpha=0.3)
     left.legend()
     middle.legend()
-    save_picture(figure, path)
+    save_picture(picture, path)
 
 
 def draw_augmentation(data: LandmarkImages, augment: Augment, seed: int, path: str) -> None:
@@ -56,11 +56,11 @@ def draw_augmentation(data: LandmarkImages, augment: Augment, seed: int, path: s
     eight_times = data.batch(torch.zeros(8, dtype=torch.long, device=device))
     changed = augment(*eight_times, torch.Generator(device).manual_seed(seed))
     images, landmarks = (part.cpu() for part in changed)
-    figure = new_picture(16, 9)
-    figure.suptitle("Augmented versions of one training image")
-    for number, axis in enumerate(figure.subplots(2, 4).flat):
+    picture = new_picture(16, 9)
+    picture.suptitle("Augmented versions of one training image")
+    for number, axis in enumerate(picture.subplots(2, 4).flat):
         show_image(axis, images[number])
         mark_landmarks(axis, landmarks[number], "ground truth")
         axis.set_title(f"version {number + 1}")
-    add_legend(figure, figure.axes)
-    save_picture(figure, path)
+    add_legend(picture, picture.axes)
+    save_picture(picture, path)

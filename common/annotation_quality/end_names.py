@@ -49,16 +49,17 @@ def order_by_direction(landmarks: np.ndarray) -> np.ndarray:
 
 def rename_ends(cells: pd.DataFrame, order: np.ndarray, csv_path: str) -> pd.DataFrame:
     """Return the cells of a file in which the ends have the names of an order [N, 4]: every column
-    that begins with the name of an end moves along; all else stays as it is. Raises UserError for
-    a column that cannot move along: one that the other ends lack, or one of a whole diameter."""
+    in whose name that of an end stands moves along; all else stays as it is. Raises UserError for a
+    column that cannot move along: one that the other ends lack, or one of a whole diameter."""
     plain_header = list(map(plain_column, cells.columns))
     renamed = cells.to_numpy(dtype=object, copy=True)
     for column, plain in zip(cells.columns, plain_header):
-        match = re.match("(ofd|bpd)([12]?)(.*)", plain)
-        if match is None:
+        match = re.fullmatch("(.*)(?:ofd|bpd)[12](.*)", plain)
+        # Not in the middle of a word: a date of delivery is of no diameter.
+        if not match and not re.search("^(ofd|bpd)|(?<![a-z])(ofd|bpd)(?![a-z])", column.lower()):
             continue
-        of_ends = [f"{plain_column(landmark)}{match.group(3)}" for landmark in LANDMARKS]
-        if not match.group(2) or any(plain_header.count(name) != 1 for name in of_ends):
+        of_ends = [match.expand(rf"\1{plain_column(end)}\2") for end in LANDMARKS] if match else []
+        if not match or any(plain_header.count(name) != 1 for name in of_ends):
             raise UserError(
                 f"{csv_path}: {column}: not every end has one column like it, so it cannot move "
                 "along with the name of its end: leave it out"

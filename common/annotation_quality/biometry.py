@@ -74,12 +74,6 @@ def within_limits(measures: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def is_plausible(landmarks: np.ndarray) -> np.ndarray:
-    """Return which landmarks [N, 4, 2], in px of the original images, measure_axes finds plausible:
-    bool [N], False where a landmark is NaN."""
-    return measure_axes(landmarks)["plausible"].fillna(False).to_numpy(bool)
-
-
 def normalised_errors(predicted: np.ndarray, annotated: np.ndarray) -> np.ndarray:
     """Return, for each diameter, the mean distance of its two ends over its annotated length.
 
@@ -96,17 +90,16 @@ def normalised_errors(predicted: np.ndarray, annotated: np.ndarray) -> np.ndarra
     return np.minimum(as_named, exchanged) / np.where(lengths > 0, lengths, np.nan)
 
 
-def describe_circumference(table: pd.DataFrame, groups: dict[str, np.ndarray]) -> str:
-    """Say how far the circumference of the head, predicted and annotated, is from a second reader's
-    in a tester's table, in groups of images, bool [N] by name; "" where it is not known in mm."""
-    if "second_hc_mm" not in table:
-        return ""
-    lines = ["Circumference of the head less the second reader's, mm (mean absolute error, bias)"]
+def describe_circumference(off: dict[str, pd.Series], groups: dict[str, np.ndarray]) -> str:
+    """Say how far circumferences of the head are from a second reader's, in groups of images, bool
+    [N] by name. off: by who measured them, their difference from the second reader's, [N] in mm,
+    NaN where it is not known; "" where none is known."""
+    lines = []
     for group, is_in in groups.items():
-        for label, column in (("annotated", "hc_mm"), ("predicted", "hc_pred_mm")):
-            off = (table[column] - table["second_hc_mm"])[is_in].dropna()
-            if len(off):
-                name = f"{group}, {label}"
-                figures = f"{off.abs().mean():8.2f}{off.mean():8.2f}"
-                lines.append(f"  {name:<34}{len(off):>5} images{figures}")
-    return "\n".join(lines)
+        for label, of_all in off.items():
+            known = of_all[is_in].dropna()
+            if len(known):
+                figures = f"{known.abs().mean():8.2f}{known.mean():8.2f}"
+                lines.append(f"  {f'{group}, {label}':<34}{len(known):>5} images{figures}")
+    title = "Circumference of the head less the second reader's, mm (mean absolute error, bias)"
+    return "\n".join([title, *lines]) if lines else ""

@@ -6,17 +6,15 @@ import numpy as np
 import pandas as pd
 
 from common import ground_truth
-from common.annotations.biometry import (
+from common.annotation_quality.biometry import (
     MAX_MIDPOINT_DISTANCE,
     MIN_ANGLE,
     MIN_RATIO,
-    is_plausible,
     measure_axes,
     within_limits,
 )
 from common.ground_truth import NAME_COLUMN, landmark_values
 
-WORST_SHOWN = 9
 TENTHS = 10
 
 
@@ -127,15 +125,16 @@ def describe_audit(
     return "\n".join(lines)
 
 
-def audited_groups(table: pd.DataFrame, splits: dict[str, pd.DataFrame]) -> dict[str, np.ndarray]:
+def audited_groups(
+    measures: pd.DataFrame, splits: dict[str, pd.DataFrame]
+) -> dict[str, np.ndarray]:
     """Return the groups of images for which the distances to a second reader are given: bool [N]
     by name."""
-    landmarks = landmark_values(table, "x", "y")
-    plausible, is_complete = is_plausible(landmarks), np.isfinite(landmarks).all(axis=(1, 2))
-    groups = {"All images": np.ones(len(table), bool)}
+    groups = {"All images": np.ones(len(measures), bool)}
     for name, rows in splits.items():
         if name != "all":
-            groups[f"In {name}"] = table.index.isin(rows.index)
-    groups["Plausible annotations"] = plausible
-    groups["Implausible annotations"] = is_complete & ~plausible
+            groups[f"In {name}"] = measures.index.isin(rows.index)
+    for name, value in (("Plausible", True), ("Implausible", False)):
+        is_in = measures["plausible"].eq(value).fillna(False)  # NA where a landmark is missing
+        groups[f"{name} annotations"] = is_in.to_numpy(bool)
     return groups

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from common.annotations.biometry import DIAMETERS, normalised_errors
-from common.annotations.readers import PREDICTED_TO_SECOND
+from common.annotation_quality.biometry import DIAMETERS, normalised_errors
+from common.annotation_quality.second_reader import PREDICTED_TO_SECOND
 from common.evaluation import band_shares, error_figures, report_figures
 from common.ground_truth import LANDMARKS, landmark_values
 

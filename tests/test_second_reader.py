@@ -1,0 +1,427 @@
+"""Two readers of one image: how their ends are matched, how far they are apart, a second's file."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from common import UserError
+from common.annotation_quality.second_reader import (
+    EIGHT_ORDERS,
+    MATCHED,
+    PREDICTED_TO_SECOND,
+    SECOND_ERROR,
+    Distances,
+    SecondReader,
+    are_comparable,
+    ask_about_second_reader,
+    compare_readers,
+    describe_readers,
+    in_best_order,
+    read_second_reader,
+    reader_columns,
+    reorder,
+)
+from common.ground_truth import LANDMARKS, landmark_values
+from tests.conftest import ellipse, images_of, pipe_of, single_spaced, table_of
+
+OTHER_NAMES = [3, 2, 0, 1]  # one of the eight ways: diameters exchanged, and one's ends
+
+
+def test_the_best_order_of_the_ends_is_that_of_the_least_mean_distance():
+    """Of the eight ways to name the ends that leave the diameters whole, by brute force."""
+    points, reference = np.random.default_rng(0).uniform(0, 256, (2, 200, 4, 2))
+    ways = [w for w in itertools.permutations(range(4)) if set(w[:2]) in ({0, 1}, {2, 3})]
+    assert len(ways) == 8
+    for way, ours, theirs in zip(in_best_order(points, reference), points, reference):
+        means = {w: np.mean([math.dist(*p) for p in zip(ours[[*w]], theirs)]) for w in ways}
+        assert tuple(way) == min(means, key=means.get)
+
+
+def test_one_end_that_is_not_known_changes_the_match_of_no_other():
+    """Whichever end is missing, of points or of the reference, the other three are matched as in
+    the complete head, under other names."""
+    head = ellipse(turn=20)
+    other_names = head[OTHER_NAMES] + [1.0, 2.0]
+    whole = in_best_order(other_names[None], head[None])[0]
+    assert whole.tolist() == [2, 3, 1, 0]
+    for missing in range(4):
+        points, reference = other_names.copy(), head.copy()
+        points[missing] = np.nan
+        assert in_best_order(points[None], head[None])[0].tolist() == whole.tolist()
+        reference[missing] = np.nan
+        assert in_best_order(other_names[None], reference[None])[0].tolist() == whole.tolist()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [(4, 4, True), (4, 3, True), (3, 4, True), (3, 3, False), (4, 2, False), (2, 4, False)],
+)
+def test_readers_are_compared_where_one_knows_four_ends_and_the_other_three(ours, theirs, expected):
+    points, reference = ellipse(), ellipse()[[2, 3, 0, 1]]
+    points[ours:] = np.nan
+    reference[theirs:] = np.nan
+    assert are_comparable(points[None], reference[None]).tolist() == [expected]
+    if not expected:  # the names stay as they are
+        assert in_best_order(points[None], reference[None])[0].tolist() == [0, 1, 2, 3]
+
+
+def test_a_second_readers_ends_are_matched_at_256_and_change_their_names_in_both_sizes():
+    """With the diameters exchanged, the four distances add up to 125 px, and by name to 139; where
+    the image is four times as wide as at 256, that is 451 and 449."""
+    annotated = np.array([[[240.0, 50], [100, 110], [220, 60], [130, 80]]])
+    at_256 = np.array([[[200.0, 70], [60, 90], [220, 60], [100, 120]]])
+    second = SecondReader(at_256 * [4, 1], at_256)
+    assert in_best_order(second.original, annotated * [4, 1])[0].tolist() == [0, 1, 2, 3]
+    matched = second.matched_with(annotated)
+    assert matched.at_256.tolist() == at_256[:, [2, 3, 0, 1]].tolist()
+    assert matched.original.tolist() == (at_256 * [4, 1])[:, [2, 3, 0, 1]].tolist()
+
+
+def readers(count=40, share=0.25, seed=0):
+    """Heads, and the same heads by a second reader, 5 px away, the ends named at random; then both
+    with landmarks missing at random."""
+    rng = np.random.default_rng(seed)
+    annotated = np.array([ellipse(turn=turn) for turn in rng.uniform(0, 180, count)])
+    orders = EIGHT_ORDERS[rng.integers(0, 8, count)]
+    second = reorder(annotated + np.array([3.0, 4.0]), orders)
+    partly_annotated, partly_second = annotated.copy(), second.copy()
+    partly_annotated[rng.random((count, 4)) < share] = np.nan
+    partly_second[rng.random((count, 4)) < share] = np.nan
+    return annotated, second, partly_annotated, partly_second
+
+
+def test_two_readers_and_a_network_are_compared_two_by_two_whatever_the_names_of_their_ends():
+    annotated = np.array([ellipse()])
+    second, predicted = annotated + np.array([3, 4]), annotated + np.array([12, -5])
+    compared = compare_readers(annotated, second[:, OTHER_NAMES], predicted[:, [1, 0, 2, 3]])
+    expected = {SECOND_ERROR: 5, PREDICTED_TO_SECOND: math.hypot(9, 9), MATCHED: 13}
+    assert list(compared) == list(expected)
+    for column, distance in expected.items():
+        assert compared[column].px == pytest.approx(np.full((1, 4), distance))
+        assert compared[column].left_out.tolist() == [False]
+
+
+def test_a_distance_stands_where_the_landmark_of_the_first_named_reader_is():
+    """A second reader is off at one end only, which he names otherwise: the distance is that of
+    the annotated end, of the predicted one, and of the annotated end again."""
+    annotated = np.array([ellipse(turn=10)])
+    second, predicted = annotated.copy(), annotated.copy()
+    second[0, 1] += [0, 6]
+    predicted[0, 2] += [8, 0]
+    compared = compare_readers(annotated, second[:, OTHER_NAMES], predicted[:, [1, 0, 2, 3]])
+    assert compared[SECOND_ERROR].px == pytest.approx(np.array([[0, 6, 0, 0]]))
+    assert compared[PREDICTED_TO_SECOND].px == pytest.approx(np.array([[6, 0, 8, 0]]))
+    assert compared[MATCHED].px == pytest.approx(np.array([[0, 0, 8, 0]]))
+
+
+def test_missing_landmarks_change_no_distance_between_readers():
+    """Those that are still known have the distance that they have in the complete files, 5 px."""
+    annotated, second, partly_annotated, partly_second = readers()
+    whole = compare_readers(annotated, second, annotated)
+    partly = compare_readers(partly_annotated, partly_second, annotated)
+    for column, (px, _) in partly.items():
+        known = np.isfinite(px)
+        assert known.any()
+        assert px[known] == pytest.approx(whole[column].px[known], abs=1e-9)
+        assert set(px[known].round(9)) == {0.0 if column == MATCHED else 5.0}
+
+
+def test_images_that_cannot_be_compared_are_counted():
+    annotated, _, partly_annotated, partly_second = readers()
+    partly = compare_readers(partly_annotated, partly_second, annotated)[SECOND_ERROR]
+    ours = np.isfinite(partly_annotated).all(axis=-1).sum(axis=1)
+    theirs = np.isfinite(partly_second).all(axis=-1).sum(axis=1)
+    few = np.array([sorted(pair) not in ([3, 4], [4, 4]) for pair in zip(ours, theirs)])
+    expected = few & (ours > 0) & (theirs > 0)
+    assert 0 < expected.sum() < 40
+    assert partly.left_out.tolist() == expected.tolist()
+    assert np.isnan(partly.px[few]).all()
+    assert np.isfinite(partly.px[~few]).any(axis=1).all()
+
+
+def test_an_image_that_a_reader_has_not_seen_is_not_left_out():
+    annotated, second = np.array([ellipse()] * 4), np.array([ellipse()] * 4)
+    annotated[0], second[1] = np.nan, np.nan
+    annotated[2, 1:] = np.nan  # one end is known, and the second reader knows four
+    compared = compare_readers(annotated, second, np.array([ellipse()] * 4))
+    assert compared[SECOND_ERROR].left_out.tolist() == [False, False, True, False]
+    assert compared[PREDICTED_TO_SECOND].left_out.tolist() == [False] * 4
+    assert compared[MATCHED].left_out.tolist() == [False, False, True, False]
+
+
+def test_a_tester_and_an_audit_measure_the_same_distance_between_readers():
+    annotated, _, partly_annotated, partly_second = readers()
+    audit = compare_readers(partly_annotated, partly_second)
+    tester = compare_readers(partly_annotated, partly_second, annotated + 50)
+    assert list(audit) == [SECOND_ERROR]
+    for ours, theirs in zip(audit[SECOND_ERROR], tester[SECOND_ERROR]):
+        assert np.array_equal(ours, theirs, equal_nan=True)
+
+
+def distances(*rows, left_out=()):
+    """Distances of this many images, each of a row of four."""
+    px = np.array(rows, float)
+    return Distances(px, np.isin(np.arange(len(px)), left_out))
+
+
+def test_a_second_reader_adds_its_coordinates_distances_and_circumference_to_a_table():
+    """The first head is a circle of 100 px, at 0.5 mm each; the second has no pixel size."""
+    circle, other = ellipse(100, 100, turn=0, center=(150, 120)), ellipse()
+    second = SecondReader(np.array([circle, other]), np.zeros((2, 4, 2)))
+    compared = {
+        SECOND_ERROR: distances([1, 2, 3, 4], [0] * 4),
+        PREDICTED_TO_SECOND: distances([5, 6, 7, 8], [0] * 4),
+        MATCHED: distances([9, 10, 11, 12], [0] * 4),
+    }
+    table = reader_columns(second, compared, np.array([0.5, np.nan]))
+    columns = ("second_x", "second_y", SECOND_ERROR, PREDICTED_TO_SECOND, MATCHED)
+    assert columns[2:] == ("second_error_px256", "pred_second_px256", "matched_px256")
+    expected = [f"{landmark}_{column}" for landmark in LANDMARKS for column in columns]
+    assert table.columns.tolist() == [*expected, "second_hc_mm"]
+    assert landmark_values(table, "second_x", "second_y")[0] == pytest.approx(circle)
+    assert landmark_values(table, *columns[2:])[0].T.tolist() == [
+        [1, 2, 3, 4],
+        [5, 6, 7, 8],
+        [9, 10, 11, 12],
+    ]
+    assert table["second_hc_mm"].tolist() == pytest.approx([50 * math.pi, math.nan], nan_ok=True)
+    for rate in (None, np.full(2, np.nan)):
+        assert reader_columns(second, compared, rate).columns.tolist() == expected
+    of_audit = reader_columns(second, {SECOND_ERROR: compared[SECOND_ERROR]})
+    assert of_audit.columns.tolist() == [
+        f"{landmark}_{column}" for landmark in LANDMARKS for column in columns[:3]
+    ]
+
+
+def test_the_distances_of_each_group_are_given_with_their_figures():
+    """Exactly 10 px are within 10 px, and exactly 50 px are not above 50."""
+    nan = np.nan
+    compared = {
+        SECOND_ERROR: distances([10, 20, 50, nan], [60, 20, 0, nan]),
+        MATCHED: distances([nan] * 4, [1, 2, 3, 6]),
+    }
+    groups = {"All images": np.array([True, True]), "Some": np.array([True, False])}
+    text = describe_readers(compared, groups)
+    assert [single_spaced(line) for line in text.splitlines()] == [
+        "Second reader (px at 256×256; the four ends are named as it suits each image best)",
+        "landmarks mean median ≤10 px >50 px",
+        "All images",
+        "annotated to second reader 6 26.67 20.00 33.3% 16.7%",
+        "predicted to annotated 4 3.00 2.50 100.0% 0.0%",
+        "Some",
+        "annotated to second reader 3 26.67 20.00 33.3% 0.0%",
+        "predicted to annotated 0",
+    ]
+    assert len({len(line) for line in text.splitlines() if "%" in line}) == 1  # a table
+
+
+def test_images_left_out_of_a_comparison_of_readers_are_counted():
+    ones = [[1] * 4] * 5
+    compared = {
+        SECOND_ERROR: distances(*ones, left_out=[1, 3]),
+        PREDICTED_TO_SECOND: distances(*ones, left_out=[4]),
+        MATCHED: distances(*ones),
+    }
+    text = describe_readers(compared, {"All": np.ones(5, bool)})
+    assert text.splitlines()[-2:] == [
+        "Images left out of annotated to second reader: 2 (one must know all four ends, the other "
+        "at least three)",
+        "Images left out of predicted to second reader: 1 (one must know all four ends, the other "
+        "at least three)",
+    ]
+
+
+ANOTHER_UNIT = (
+    "Of the distances to the second reader 90% or more are above 50 px. "
+    "Are its landmarks in px of the same original images?"
+)
+ITSELF = "Every distance to the second reader is 0. Is it the ground truth itself?"
+FAR, NEAR, NONE, UNKNOWN = [50.1] * 4, [50] * 4, [0] * 4, [np.nan] * 4
+
+
+@pytest.mark.parametrize(
+    ("to_annotated", "to_predicted", "questions"),
+    [
+        ([FAR] * 9 + [NEAR], None, [ANOTHER_UNIT]),
+        ([FAR] * 8 + [NEAR] * 2, None, []),
+        ([FAR] * 9 + [NEAR] + [UNKNOWN] * 5, None, [ANOTHER_UNIT]),
+        ([NEAR] * 3, [FAR] * 3, []),  # the annotations decide, and the network is bad
+        ([UNKNOWN] * 3, [FAR] * 3, [ANOTHER_UNIT]),
+        ([UNKNOWN] * 3, [NEAR] * 3, []),
+        ([NONE] * 2 + [UNKNOWN], [FAR] * 3, [ITSELF]),
+        ([NONE] * 2 + [[0, 0, 0, 0.01]], None, []),
+        ([UNKNOWN] * 3, [NONE] * 3, []),  # a network may be right
+        ([UNKNOWN] * 3, [UNKNOWN] * 3, []),
+    ],
+)
+def test_what_can_hardly_be_another_readers_file_is_questioned(
+    to_annotated, to_predicted, questions
+):
+    compared = {SECOND_ERROR: distances(*to_annotated)}
+    if to_predicted is not None:
+        compared[PREDICTED_TO_SECOND] = distances(*to_predicted)
+    assert ask_about_second_reader(compared) == questions
+    text = describe_readers(compared, {"All": np.ones(len(to_annotated), bool)})
+    assert text.splitlines()[-1:] == questions or not questions
+    assert text.count("?") == len(questions)
+
+
+def test_a_second_reader_that_is_the_ground_truth_itself_is_questioned_whatever_its_names_of_ends():
+    """Whose landmarks went through float32, as those of a network's images do."""
+    annotated = np.array([ellipse(turn=turn) for turn in range(0, 90, 10)]) * 256 / [799, 541]
+    as_images = annotated.astype(np.float32).astype(float)
+    assert (as_images != annotated).any()
+    for second in (annotated, annotated[:, OTHER_NAMES]):
+        assert ask_about_second_reader(compare_readers(as_images, second)) == [ITSELF]
+
+
+NAMES = ["a.png", "b.png", "c.png", "d.png"]
+ROWS = np.array([ellipse(), ellipse(turn=40), ellipse(turn=80), ellipse(80, 100)])
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """Images of 600×400 px; none of their pixels is looked at."""
+    monkeypatch.chdir(tmp_path)
+    landmarks = torch.tensor(ROWS * [8 / 600, 8 / 400])
+    return images_of(NAMES, torch.zeros(4, 1, 8, 8), landmarks, [[600, 400]] * 4)
+
+
+def read(table, data):
+    """What read_second_reader makes of a file with this table."""
+    table.to_csv("second.csv", index=False)
+    return read_second_reader("second.csv", data)
+
+
+def refused_as(message, table, data):
+    with pytest.raises(UserError) as caught:
+        read(table, data)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_second_readers_landmarks_stand_in_the_order_of_the_images_in_both_sizes(data, capsys):
+    """7.03125 px across and 6.25 px down are (3, 4) at 256×256."""
+    table = table_of(*ROWS + np.array([7.03125, 6.25]), names=NAMES)[::-1]
+    table.loc[1, ["bpd_2_x", "bpd_2_y"]] = np.nan
+    second = read(table, data)
+    expected = ROWS + np.array([7.03125, 6.25])
+    expected[1, 3] = np.nan
+    assert second.original == pytest.approx(expected, nan_ok=True)
+    at_256 = ROWS * [256 / 600, 256 / 400] + [3, 4]
+    at_256[1, 3] = np.nan
+    assert second.at_256 == pytest.approx(at_256, nan_ok=True)
+    assert (
+        capsys.readouterr().out == "second.csv: another reader's landmarks of 4 of the 4 images\n"
+    )
+
+
+def test_images_without_a_row_in_the_second_file_are_counted_and_the_first_is_named(data, capsys):
+    second = read(table_of(*ROWS, names=[NAMES[0], NAMES[1].upper(), NAMES[2], "z.png"]), data)
+    assert np.isfinite(second.original).all(axis=(1, 2)).tolist() == [True, False, True, False]
+    assert capsys.readouterr().out.splitlines() == [
+        "second.csv: another reader's landmarks of 2 of the 4 images",
+        "second.csv: has no row of 2 of these images, b.png for one",
+    ]
+
+
+def test_rows_of_a_second_reader_that_are_empty_are_not_counted(data, capsys):
+    table = table_of(*ROWS, names=NAMES)
+    table.iloc[2:, 1:] = np.nan
+    read(table, data)
+    assert "another reader's landmarks of 2 of the 4 images" in capsys.readouterr().out
+    table.iloc[:, 1:] = np.nan
+    refused_as("second.csv: no landmark of these images (a.png, …) is in it", table, data)
+
+
+def test_where_no_image_has_a_row_the_first_of_both_files_is_named(data):
+    message = "second.csv: has no row of these images: the first of them is a.png, and the first "
+    refused_as(f"{message}row is that of head/a.png", table_of(ROWS[0], names=["head/a.png"]), data)
+
+
+def test_rows_of_other_images_never_stop_a_second_readers_file(data, capsys):
+    """One at (0, 0), one twice, one without a name, one far outside, one with a word."""
+    outside = ellipse(center=(5000, 5000))
+    others = [np.zeros((4, 2)), ellipse(), ellipse(), ellipse(), outside]
+    names = ["e.png", "f.png", "f.png", "", "g.png"]
+    table = table_of(*others, *ROWS, names=[*names, *NAMES]).astype({"ofd_1_x": object})
+    table.loc[1, "ofd_1_x"] = "left"
+    assert read(table, data).original == pytest.approx(ROWS)
+    assert "another reader's landmarks of 4 of the 4 images" in capsys.readouterr().out
+
+
+def test_a_bad_row_of_a_second_readers_file_keeps_its_number(data):
+    table = table_of(np.zeros((4, 2)), ROWS[0], ROWS[1], names=["z.png", "a.png", "b.png"])
+    far = table.copy()
+    table.loc[1, "bpd_2_x"] = np.nan
+    refused_as("second.csv: row 2: a.png: BPD-2 has one coordinate", table, data)
+    far.loc[2, ["ofd_2_x", "ofd_2_y"]] = [650.0, 450.0]
+    message = "second.csv: row 3: b.png: OFD-2 (650, 450) lies outside the image of 600×400 px"
+    refused_as(message, far, data)
+
+
+@pytest.mark.parametrize("column", ["ofd_1_pred_x", "OFD-1 Pred X"])
+def test_a_testers_own_table_is_no_second_reader(data, column):
+    table = table_of(*ROWS, names=NAMES).assign(**{column: 1.0})
+    refused_as("second.csv: is a tester's table: its landmarks are those of the gro", table, data)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("ä.png", "a\u0308.png"),
+        ("a\u0308.png", "ä.png"),
+        ("h.png", "./h.png"),
+        ("./h.png", "h.png"),
+    ],
+)
+def test_a_name_is_found_however_it_is_spelt(data, capsys, ours, theirs):
+    """Such as a Mac has written, where "ä" is two characters."""
+    data.names[2] = ours
+    second = read(table_of(ROWS[1], names=[theirs]), data)
+    assert second.original[2] == pytest.approx(ROWS[1])
+    assert "another reader's landmarks of 1 of the 4 images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("unit", "question"),
+    [
+        ([256 / 600, 256 / 400], "their centre left of 0.21 of the width. Are these px of"),
+        ([100 / 600, 100 / 400], "their centre left of 0.08 of the width. Are these px of"),
+    ],
+    ids=["px at 256", "percent"],
+)
+def test_a_second_readers_unit_is_questioned_as_that_of_the_ground_truth_is(
+    data, capsys, unit, question
+):
+    read(table_of(*ROWS * unit, names=NAMES), data)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.endswith("?")]
+    assert line.startswith("second.csv: half of the heads have ")
+    assert question in line
+
+
+def test_a_second_readers_pixel_sizes_are_questioned_for_the_images_that_it_has(data, capsys):
+    """600 px of 0.2 mm are 120 mm, and of 1 mm 600: three of them are asked about, two are not."""
+    table = table_of(*ROWS, names=NAMES).assign(px_to_mm_rate=[1.0, 1.0, np.nan, np.nan])
+    for rates, asked in (([0.2] * 4, 0), ([1.0] * 4, 1), ([1.0] * 2 + [np.nan] * 2, 0)):
+        read(table.assign(px_to_mm_rate=rates), data)
+        questions = [
+            line for line in capsys.readouterr().out.splitlines() if "px_to_mm_rate" in line
+        ]
+        assert len(questions) == asked
+    assert not questions
+
+
+def test_normalised_landmarks_of_a_second_reader_are_refused(data):
+    table = table_of(*ROWS / [600, 400], names=NAMES)
+    refused_as("second.csv: all coordinates lie between", table, data)
+    mixed = table_of(*ROWS[:3], ROWS[3] / [600, 400], names=NAMES)
+    message = "second.csv: 2 problems\n  row 4: d.png: x lies between -0.1 and 1.5 at every end"
+    refused_as(message, mixed, data)
+
+
+def test_a_second_readers_file_that_is_a_pipe_is_read_once(data):
+    with pipe_of(table_of(*ROWS, names=NAMES)) as path:
+        assert read_second_reader(path, data).original == pytest.approx(ROWS)
