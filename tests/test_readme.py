@@ -304,6 +304,8 @@ def test_what_the_verdict_says_of_the_annotations(tables):
     nearer = [errors(table, "pred_second_px256").mean() < between_readers for table in tables]
     assert all(nearer)
     assert numbers("the circumference is N mm on average") == [round(first["second_hc_mm"].mean())]
+    apart = (first["hc_mm"] - first["second_hc_mm"]).abs().mean()
+    assert numbers("circumferences of the two differ by N mm") == [round(apart, 2)]
 
 
 def test_what_is_said_of_the_trainings_one_by_one(tables):
