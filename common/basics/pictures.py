@@ -82,12 +82,12 @@ def save_picture(picture: Figure | Iterator[Figure], path: str) -> None:
     become the pages of a PDF."""
     from matplotlib.backends.backend_pdf import PdfPages
 
-    picture = io.BytesIO()
+    content = io.BytesIO()
     if isinstance(picture, Iterator):
-        with PdfPages(picture) as pages:  # it keeps all pixels until its end, so they are few
+        with PdfPages(content) as pages:  # it keeps all pixels until its end, so they are few
             for page in picture:
                 pages.savefig(page, dpi=72)
     else:
         ending = os.path.splitext(path)[1][1:].lower()
-        picture.savefig(picture, dpi=DPI, format=ending or "png")
-    write_file(path, picture.getvalue())
+        picture.savefig(content, dpi=DPI, format=ending or "png")
+    write_file(path, content.getvalue())
