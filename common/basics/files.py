@@ -49,14 +49,10 @@ def write_table(table: pd.DataFrame, path: str) -> None:
 
 def check_outputs(args: Namespace, **more: str) -> None:
     """Raise UserError for an output that could not be written when the work is done, that lies in
-        the image folder, or that is an input, another output, or no regular file.
+    the image folder, or that is an input, another output, or no regular file.
 
-        In args and more, an argument whose name ends in `_save_path` is an output, and any other whose
-    <<<<<<< HEAD
-        value is the path of a file is an input (see arguments).
-    =======
-        value is the path of a file is an input (see basics.arguments).
-    >>>>>>> 9caf32a55077a091720d0b3eaac08e64d3a78e7a
+    In args and more, an argument whose name ends in `_save_path` is an output, and any other whose
+    value is the path of a file is an input (see arguments).
     """
     outputs, inputs = _outputs_and_inputs({**vars(args), **more})
     image_folder = getattr(args, "image_folder_path", None)  # a command may need no images
