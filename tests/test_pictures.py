@@ -275,6 +275,16 @@ def test_training_curves_are_those_of_the_history_of_one_epoch_too(saved):
     assert right.lines[0].get_ydata().tolist() == [1e-3, 1e-3, 5e-4]
 
 
+def test_each_panel_of_the_curves_says_what_it_shows(saved):
+    draw_curves(HISTORY, "a.png")
+    panels = [(a.get_title(), a.get_ylabel(), a.get_xlabel()) for a in saved[0].axes]
+    assert panels == [
+        ("Loss", "loss (log scale)", "epoch"),
+        ("Landmarks within 10 px", "%", "epoch"),
+        ("Learning rate", "learning rate", "epoch"),
+    ]
+
+
 @pytest.mark.parametrize("epochs", [1, 2, 50])
 def test_the_frame_cuts_off_no_line_and_no_star(epochs, saved):
     """At 0 and 100 %, at a learning rate of nearly 0, in the first and in the last epoch."""

@@ -768,21 +768,21 @@ class OnlyBpd(NamedTuple):
 @pytest.fixture(scope="module")
 def only_bpd(samples, tmp_path_factory):
     """Hypothesis 3 trained for an epoch on data of which only BPD is annotated, and tested on all
-    images of such data and of the complete ones: its checkpoint, which knows what was not trained,
-    and its model file, which does not."""
+    images of such data and of the complete ones: its model file, which does not know what was
+    trained, and its checkpoint, which does."""
     folder = tmp_path_factory.mktemp("only BPD")
     table = pd.read_csv(samples / "ground_truth.csv")
     table[[name for name in table if name.startswith("ofd")]] = np.nan
     table.to_csv(folder / "bpd.csv", index=False)
-    ground_truths = {"bpd": str(folder / "bpd.csv"), "all": str(samples / "ground_truth.csv")}
-    given = ["--image_folder_path", str(samples / "images")]
+    csv_paths = {"bpd": str(folder / "bpd.csv"), "all": str(samples / "ground_truth.csv")}
+    folder_argument = ["--image_folder_path", str(samples / "images")]
     tested = {}
     with small_images_in(folder):
-        printed = run_trainer(3, *given, "--csv_path", ground_truths["bpd"])
-        for data, csv_path in ground_truths.items():
-            for name in ("model.pth", "model_checkpoint.pth"):
-                options = ["--csv_path", csv_path, "--split", "all", "--review_confidence", "0"]
-                tested[data, name] = run_tester(3, *given, *options, "--model_path", name)
+        printed = run_trainer(3, *folder_argument, "--csv_path", csv_paths["bpd"])
+        for data, name in (("bpd", "model"), ("all", "model"), ("all", "model_checkpoint")):
+            options = ["--csv_path", csv_paths[data], "--split", "all", "--review_confidence", "0"]
+            model = ["--model_path", f"{name}.pth"]
+            tested[data, name] = run_tester(3, *folder_argument, *options, *model)
     return OnlyBpd(folder, printed, tested)
 
 
@@ -797,8 +797,8 @@ def test_a_trainer_names_the_landmarks_that_no_training_image_has(only_bpd):
 
 @pytest.mark.parametrize(
     ("data", "model"),
-    [("bpd", "model.pth"), ("bpd", "model_checkpoint.pth"), ("all", "model_checkpoint.pth")],
-    ids=["annotated nowhere", "neither trained nor annotated", "not trained"],
+    [("bpd", "model"), ("all", "model_checkpoint")],
+    ids=["annotated nowhere", "not trained"],
 )
 def test_a_landmark_that_was_not_trained_or_is_annotated_nowhere_flags_no_image(
     data, model, only_bpd
@@ -815,7 +815,7 @@ def test_a_landmark_that_was_not_trained_or_is_annotated_nowhere_flags_no_image(
 
 def test_what_a_model_file_cannot_know_is_judged_where_it_is_annotated(only_bpd):
     """Without its record, the random peaks of OFD are implausible heads."""
-    printed, table = only_bpd.tested["all", "model.pth"]
+    printed, table = only_bpd.tested["all", "model"]
     assert "leaves out" not in printed
     is_implausible = table["prediction_plausible"].eq(False)
     assert is_implausible.any()
@@ -825,7 +825,7 @@ def test_what_a_model_file_cannot_know_is_judged_where_it_is_annotated(only_bpd)
 def test_the_tester_names_what_its_checkpoint_did_not_learn(only_bpd):
     for (_, model), (printed, _) in only_bpd.tested.items():
         line = "model_checkpoint.pth: OFD-2 was not trained: what is found for it means nothing\n"
-        assert (line in printed) is (model == "model_checkpoint.pth")
+        assert (line in printed) is (model == "model_checkpoint")
 
 
 @pytest.mark.parametrize("folder", ["scans", ""])
