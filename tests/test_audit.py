@@ -410,6 +410,7 @@ def test_where_none_is_implausible_the_picture_says_so(audited):
     figure = draw()
     assert titles(figure)[1] == []
     assert figure.subfigs[1].get_suptitle() == "None is implausible"
+    assert not figure.subfigs[1].legends
     assert figure.get_suptitle() == "Audit of 2 annotations: 2 plausible"
 
 

@@ -62,7 +62,8 @@ def draw_audit(
         measures = f"{row['angle']:.0f}°, midpoints {row['midpoint_distance']:.2f}"
         title = f"{shorten(data.names[index])}\n{measures}, ratio {row['ratio']:.2f}"
         axis.set_title(title, parse_math=False)
-    add_legend(bottom, grid)
+    if len(worst):
+        add_legend(bottom, grid)
     save_picture(picture, path)
 
 
