@@ -196,6 +196,19 @@ def test_a_checkpoint_holds_the_sha256_of_the_file_of_the_best_weights_beside_it
     assert hashes[0] != hashes[1] == hashes[2]
 
 
+def test_of_equally_good_epochs_the_first_is_the_best(tmp_path):
+    class Even(Loss):
+        def forward(self, heatmaps, landmarks):
+            return 0 * super().forward(heatmaps, landmarks) + 1
+
+    for epochs in (1, 3):
+        train_tiny(tmp_path / f"{epochs}", Even(), epochs=epochs)
+    best, state = best_and_checkpoint(tmp_path / "3")
+    assert state["best_epoch"] == 1
+    assert_same(best, best_and_checkpoint(tmp_path / "1")[0])
+    assert not torch.equal(best["1.running_mean"], state["model_state_dict"]["1.running_mean"])
+
+
 def test_a_run_may_start_from_the_weights_of_another(tmp_path, capsys):
     """At a rate of next to nothing, its first validation loss is theirs."""
     train_tiny(tmp_path / "first", epochs=3)
