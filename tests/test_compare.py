@@ -753,6 +753,8 @@ def test_the_picture_shows_the_shares_the_differences_and_the_trainings(monkeypa
     assert losses.lines[0].get_linewidth() < losses.lines[1].get_linewidth()
     assert by_epoch.lines[0].get_ydata() == pytest.approx([10, 20, 30])
     assert by_epoch.lines[0].get_xdata() == pytest.approx([1, 2, 3])
+    for axis in (losses, by_epoch):  # there is no epoch 1.5
+        assert all(tick == round(tick) for tick in axis.get_xticks())
     assert "Picture: out/picture.png" in capsys.readouterr().out
 
 
