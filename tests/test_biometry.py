@@ -42,6 +42,8 @@ def test_the_distance_of_the_midpoints_is_given_over_the_longer_diameter():
         ({"apart": (12.1, 16)}, False),  # 20.06 of 100
         ({"short": 60.1}, True),
         ({"short": 59.9}, False),
+        ({"turn": 0, "apart": (20, 0)}, False),  # at the limit, which is not below it
+        ({"turn": 0, "short": 60}, False),
         ({"long": 80, "short": 133}, True),  # the one called OFD is the shorter one
         ({"long": 80, "short": 134}, False),
     ],
@@ -133,9 +135,10 @@ def test_the_normalised_error_is_the_mean_distance_of_the_better_paired_ends_ove
     one_end = true.copy()
     one_end[0, 1] += [0, 12]  # OFD-2 alone: 6 px on average
     assert normalised_errors(one_end, true) == pytest.approx(np.array([[0.06, 0]]))
-    # Each diameter is paired by itself: OFD as it is, BPD exchanged.
-    half = shifted[:, [0, 1, 3, 2]]
-    assert normalised_errors(half, true) == pytest.approx(np.array([[0.05, 0.10]]))
+    # Each diameter of each image is paired by itself: here OFD as it is, BPD exchanged.
+    images = np.concatenate([shifted[:, [0, 1, 3, 2]], one_end])
+    expected = np.array([[0.05, 0.10], [0.06, 0]])
+    assert normalised_errors(images, np.repeat(true, 2, axis=0)) == pytest.approx(expected)
 
 
 def test_normalised_error_of_no_length_is_unknown():
