@@ -428,7 +428,6 @@ def test_the_reports_figures_elsewhere(report):
         ],
         "In Hypothesis 3 they are N, N, N and N px": [(3, name) for name in landmarks],
         r"where the report has N\.\)": [(3, "Mean")],
-        "30 px \\(and N px, also": [(3, "BPD-1 mean")],
         "standard deviation is N px, and the 95th percentile is about N px": [
             (1, "Std"),
             (1, "95th percentile"),
