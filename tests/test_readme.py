@@ -443,7 +443,7 @@ def test_the_reports_figures_elsewhere(report):
         "Hypothesis 1, with N px": [(1, "Min")],
         "but N px and the N px of Hypothesis 2": [(1, "Min"), (2, "Min")],
         "U-Net of N parameters": [(1, "Parameters")],
-        "output, N parameters": [(3, "Parameters")],
+        r"network \(N parameters\)": [(3, "Parameters")],
         "The total of N is right": [(3, "Parameters")],
         "1 to 3: N, N and N in the report": [(n, "Minutes") for n in (1, 2, 3)],
         "trainings took N, 25 to 30 and N minutes": [(1, "Minutes"), (3, "Minutes")],
