@@ -78,8 +78,8 @@ def add_legend(picture: Figure | SubFigure, axes: Iterable[Axes]) -> None:
 
 
 def save_picture(picture: Figure | Iterator[Figure], path: str) -> None:
-    """Write a figure in the format that the file's ending names; without one, PNG. Several figures
-    become the pages of a PDF."""
+    """Write a picture in the format that the file's ending names; without one, PNG. Several
+    pictures become the pages of a PDF."""
     from matplotlib.backends.backend_pdf import PdfPages
 
     content = io.BytesIO()

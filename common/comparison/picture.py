@@ -188,7 +188,10 @@ def _draw_losses(axis: Axes, trainings: Trainings, styles: Styles) -> None:
                 losses += values
                 epochs = np.arange(1, len(values) + 1)
                 axis.plot(epochs, values, linewidth=narrower * width, **styles[name])
-    is_wide = max(losses) > 10 * min(losses)  # a log axis of less has one tick or none
+    # A log axis has a tick at each power of ten: of one tick nobody reads a loss.
+    with np.errstate(divide="ignore"):  # a loss of 0
+        first, last = np.ceil(np.log10(min(losses))), np.floor(np.log10(max(losses)))
+    is_wide = last > first
     axis.set(yscale="log" if is_wide else "linear", xlabel="epoch")
     axis.set_title("Loss: training (thin) and validation (thick)")
     scale = "log scale; " if is_wide else ""
