@@ -164,6 +164,7 @@ def test_distances_to_a_second_reader_are_those_by_hand(audited, capsys):
     table.loc[4, ["bpd_2_x", "bpd_2_y"]] = np.nan
     annotated = table_of(*ROWS, names=NAMES)
     annotated.loc[6, ["ofd_1_x", "ofd_1_y"]] = np.nan  # neither plausible nor implausible
+    annotated.iloc[3, 1:] = np.nan
     annotated.to_csv("ground_truth.csv", index=False)
     table.to_csv("second.csv", index=False)
     main([*audited, "--second_csv_path", "second.csv", "--csv_save_path", "audit.csv"])
@@ -388,6 +389,12 @@ def test_the_picture_shows_the_measures_and_the_least_plausible_first(figure):
     measures, images = titles(figure)
     assert figure.get_suptitle() == "Audit of 9 annotations: 5 plausible"
     assert measures == ["7 of 9 above 70", "7 of 9 below 0.2", "7 of 9 above 0.6", ""]
+    assert [axis.get_xlabel() for axis in figure.axes[:3]] == [
+        "angle between the diameters (°)",
+        "distance of their midpoints / longer one (last bar: and more)",
+        "shorter / longer one",
+    ]
+    assert [axis.get_ylabel() for axis in figure.axes[:3]] == ["images"] * 3
     assert images == ["006_2HC.png", "001_HC.png", "000_2HC.png", "002_HC.png"]
     assert figure.axes[4].get_title().endswith("\n10°, midpoints 0.80, ratio 0.20")
     assert figure.axes[5].get_title().endswith("\n25°, midpoints 0.00, ratio 0.80")
@@ -496,6 +503,7 @@ def test_the_shares_along_the_rows_are_drawn_and_what_is_not_annotated_is_no_0_p
     assert [text.get_text() for text in axis.get_legend().get_texts()] == ["not annotated"]
     assert (axis.get_xlim(), axis.get_ylim()) == ((0, 20), (0, 100))
     assert axis.get_title() == "Plausible annotations along the rows"
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("row", "%")
 
     table.iloc[4:6] = table.iloc[6:8].to_numpy()
     table["image_name"] = [f"{i}.png" for i in range(20)]
