@@ -69,15 +69,18 @@ def test_readers_are_compared_where_one_knows_four_ends_and_the_other_three(ours
 
 
 def test_a_second_readers_ends_are_matched_at_256_and_change_their_names_in_both_sizes():
-    """With the diameters exchanged, the four distances add up to 125 px, and by name to 139; where
-    the image is four times as wide as at 256, that is 451 and 449."""
-    annotated = np.array([[[240.0, 50], [100, 110], [220, 60], [130, 80]]])
-    at_256 = np.array([[[200.0, 70], [60, 90], [220, 60], [100, 120]]])
+    """Of the first image, with the diameters exchanged, the four distances add up to 125 px, and by
+    name to 139; where the image is four times as wide as at 256, that is 451 and 449. The second is
+    the annotated head itself with the ends of its level OFD exchanged."""
+    head = ellipse(80, 60, turn=0, center=(128, 128))
+    annotated = np.array([[[240, 50], [100, 110], [220, 60], [130, 80]], head])
+    at_256 = np.array([[[200, 70], [60, 90], [220, 60], [100, 120]], head[[1, 0, 2, 3]]])
     second = SecondReader(at_256 * [4, 1], at_256)
     assert in_best_order(second.original, annotated * [4, 1])[0].tolist() == [0, 1, 2, 3]
     matched = second.matched_with(annotated)
-    assert matched.at_256.tolist() == at_256[:, [2, 3, 0, 1]].tolist()
-    assert matched.original.tolist() == (at_256 * [4, 1])[:, [2, 3, 0, 1]].tolist()
+    expected = np.array([at_256[0, [2, 3, 0, 1]], head])
+    assert matched.at_256.tolist() == expected.tolist()
+    assert matched.original.tolist() == (expected * [4, 1]).tolist()
 
 
 def readers(count=40, share=0.25, seed=0):
