@@ -433,3 +433,9 @@ def test_a_diameter_of_one_point_is_named_in_a_row_among_good_ones(tmp_path, end
     message = f"{path}: row 2: b.png: {end}-1 is where the other end of the diameter is"
     with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         read_ground_truth(path)
+
+
+def test_a_list_of_images_may_have_columns_whose_names_only_sound_like_a_diameter(tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text("image_name,date_of_delivery,bpd note\na.png,2026-01-01,none\n")
+    assert not has_landmarks(read_ground_truth(str(path))).any()
