@@ -150,7 +150,8 @@ def parse_ground_truth(
     names: where given, those of images, and the rows of other images are left out unchecked."""
     plain_header = list(map(plain_column, cells.columns))
     # Images without annotations, unless a column looks like a coordinate (a number: no header).
-    is_list = not any(re.search(r"^(ofd|bpd)|(ofd|bpd)[xy]?[12]|^[\d.]+$", column) for column in plain_header)
+    coordinate = r"^(ofd|bpd)|(ofd|bpd)[xy]?[12]|^[\d.]+$"
+    is_list = not any(re.search(coordinate, column) for column in plain_header)
     known = (*COLUMNS, RATE_COLUMN, SUBJECT_COLUMN)
     cells = select_columns(cells, known, [NAME_COLUMN] if is_list else COLUMNS, csv_path)
     if is_list:

@@ -435,7 +435,7 @@ def test_a_diameter_of_one_point_is_named_in_a_row_among_good_ones(tmp_path, end
         read_ground_truth(path)
 
 
-def test_a_list_of_images_may_have_a_column_whose_name_only_contains_a_diameters(tmp_path):
+def test_a_list_of_images_may_have_a_column_whose_name_only_contains_that_of_a_diameter(tmp_path):
     path = tmp_path / "list.csv"
     path.write_text("image_name,date_of_delivery\na.png,2026-01-01\n")
     assert not has_landmarks(read_ground_truth(str(path))).any()
