@@ -147,6 +147,7 @@ def test_landmark_columns_are_what_landmark_values_reads():
     [
         f"\ufeff{HEADER}\r\n{ROW}\r\n",
         f"\r\n\n{HEADER}\n\n{ROW}\n\n,,,,,,,,\n , ,,,,,,,\n",
+        f"\ufeff\n{HEADER}\n{ROW}\n",
         re.sub(r"([^,\n]+)", r'"\1"', f"{HEADER}\n{ROW}\n"),
         f"{HEADER},gestation\na.png,1.0,2.0,3.0,4.0,5.0,6.0,7.0,8.0,20w3d",
         # By position, this would exchange OFD and BPD.
@@ -155,7 +156,16 @@ def test_landmark_columns_are_what_landmark_values_reads():
         f"Image Name, OFD-1 X,ofd1_y,OFD 2_x,Ofd-2-Y,BPD 1 X,bpd1y,BPD_2_X ,bpd-2-y\n{ROW}\n",
         f"{HEADER}\n{ROW}\n".replace(",", ", ").replace(" 3,", "\xa03\xa0,"),
     ],
-    ids=["BOM", "empty lines", "quotes", "floats", "another order", "hyphens", "spaces"],
+    ids=[
+        "BOM",
+        "empty lines",
+        "BOM and empty line",
+        "quotes",
+        "floats",
+        "another order",
+        "hyphens",
+        "spaces",
+    ],
 )
 def test_columns_are_found_by_name(tmp_path, capsys, text):
     table = read_ground_truth(write_csv(tmp_path, text))
@@ -363,7 +373,7 @@ def test_all_cells_of_a_file_are_kept_as_text_under_the_names_in_its_header(tmp_
 def test_only_the_rows_of_the_images_asked_for_are_checked(tmp_path):
     text = f"{HEADER}\nbad.png,left,2,0,0,5,6,7,8\n./{ROW}\nb{ROW}\n"
     path = write_csv(tmp_path, text)
-    table = parse_ground_truth(read_cells(path), path, ["a.png", "c.png"])
+    table = parse_ground_truth(read_cells(path), path, [".//a.png", "c.png"])
     assert table["image_name"].to_dict() == {1: "./a.png"}
     assert landmark_values(table, "x", "y").tolist() == [[[1, 2], [3, 4], [5, 6], [7, 8]]]
     message = (
