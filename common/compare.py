@@ -22,7 +22,8 @@ from common.comparison import text
 from common.comparison.checkpoints import describe_stale, read_training
 from common.comparison.frame import REPORTED, TRAINING, compare, report_rows, training_rows
 from common.comparison.picture import draw_comparison
-from common.comparison.tables import SHA256, check_same, read_test
+from common.comparison.tables import SHA256, check_same, errors_of, read_test
+from common.results.metrics import ERROR
 
 MAX_TESTS = 26
 
@@ -71,13 +72,15 @@ def check_arguments(args: Namespace) -> list[str]:
 
 
 def check_repeated(names: list[str], paths: list[str], tables: list[pd.DataFrame]) -> None:
-    """Raise UserError where two trainings of one recipe are tests of the same weights."""
+    """Raise UserError where two trainings of one recipe are tests of the same weights, or have the
+    same errors throughout, as a model and its checkpoint have."""
     seen = {}
     for name, path, table in zip(names, paths, tables):
-        key = (name, table[SHA256].iloc[0])
-        if key[1] and key in seen:
-            raise UserError(f"{path}: is of the same weights as {seen[key]}, also named {name}")
-        seen[key] = path
+        sha256 = table[SHA256].iloc[0].lower()
+        for key in ((name, sha256 or path), (name, errors_of(table, ERROR).tobytes())):
+            if key in seen:
+                raise UserError(f"{path}: is of the same weights as {seen[key]}, also named {name}")
+            seen[key] = path
 
 
 def by_name(names: list[str], values: list[Any]) -> dict[str, list[Any]]:

@@ -46,6 +46,10 @@ DECODING = threading.Semaphore(os.cpu_count() or 1)
 MIN_CENTER = 0.35  # of the width
 IMAGE_WIDTHS = (40, 400)  # mm
 MIN_ROWS_ASKED = 3
+# Of a single image: the head nearest to a border has its centre at 0.27 of the side, and the public
+# images are 39 to 379 mm wide.
+NEAREST_CENTER = 0.2  # of the width, from the left; of the height, from above
+EXTREME_WIDTHS = (30, 500)  # mm
 Decoded = tuple[np.ndarray, tuple[int, int], int]  # an image, its (width, height) before, its bits
 
 
@@ -244,27 +248,42 @@ def place_landmarks(
 def ask_about_units(points: np.ndarray, sizes: np.ndarray, rate: np.ndarray) -> list[str]:
     """Return a question for each unit that is unlikely for images of this kind: of landmarks
     [N, 4, 2], and of pixel sizes, [N], in mm per px."""
-    questions = []
-    x = points[..., 0].reshape(-1, 2, 2).mean(axis=2)  # of the diameters' middles: [N, 2]
-    has_middle = np.isfinite(x).any(axis=1)
-    centers = np.nanmean(x[has_middle], axis=1) / sizes[has_middle, 0]
-    if len(centers) >= MIN_ROWS_ASKED and np.median(centers) < MIN_CENTER:
-        questions.append(
-            f"half of the heads have their centre left of {np.median(centers):.2f} of the width. "
-            "Are these px of the original images?"
-        )
-    has_rate = np.isfinite(rate)
-    if has_rate.sum() >= MIN_ROWS_ASKED:
-        width = np.median(rate[has_rate] * sizes[has_rate, 0])
-        is_square = (sizes[has_rate, 0] == sizes[has_rate, 1]).mean() > 0.5
-        low, high = IMAGE_WIDTHS
-        if not low <= width <= high or is_square:
-            shape = ", most of them square" if is_square else ""
-            questions.append(
-                f"by {RATE_COLUMN} the images are {width:.4g} mm wide in the median{shape}. Does "
-                "it belong to these image files?"
-            )
-    return questions
+    return [*_ask_about_landmarks(points, sizes), *_ask_about_pixel_sizes(sizes, rate)]
+
+
+def _ask_about_landmarks(points: np.ndarray, sizes: np.ndarray) -> list[str]:
+    """Ask where the heads lie too far to the left in the median, or one near to a border."""
+    middles = points.reshape(-1, 2, 2, 2).mean(axis=2)  # of the diameters: image, diameter, (x, y)
+    has_middle = np.isfinite(middles).all(axis=2).any(axis=1)
+    centers = np.nanmean(middles[has_middle], axis=1) / sizes[has_middle]
+    if len(centers) >= MIN_ROWS_ASKED and np.median(centers[:, 0]) < MIN_CENTER:
+        share = f"{np.median(centers[:, 0]):.2f}"
+        where = f"half of the heads have their centre left of {share} of the width"
+    elif (centers < NEAREST_CENTER).any():
+        near = (centers < NEAREST_CENTER).any(axis=1).sum()
+        where = f"{near} of {len(centers)} heads have their centre within a fifth of a border"
+    else:
+        return []
+    return [f"{where}. Are these px of the original images?"]
+
+
+def _ask_about_pixel_sizes(sizes: np.ndarray, rate: np.ndarray) -> list[str]:
+    """Ask where the images are too narrow or too wide in the median, or one by far, or square."""
+    is_known = np.isfinite(rate)
+    if not is_known.any():
+        return []
+    widths, is_square = (rate * sizes[:, 0])[is_known], sizes[is_known, 0] == sizes[is_known, 1]
+    width, (low, high), (lowest, highest) = np.median(widths), IMAGE_WIDTHS, EXTREME_WIDTHS
+    is_asked = len(widths) >= MIN_ROWS_ASKED
+    if is_asked and (is_square.mean() > 0.5 or not low <= width <= high):
+        shape = ", most of them square" if is_square.mean() > 0.5 else ""
+        what = f"the images are {width:.4g} mm wide in the median{shape}"
+    elif widths.min() < lowest or widths.max() > highest:
+        number = ((widths < lowest) | (widths > highest)).sum()
+        what = f"{number} of {len(widths)} images are not {lowest} to {highest} mm wide"
+    else:
+        return []
+    return [f"by {RATE_COLUMN} {what}. Does it belong to these image files?"]
 
 
 def read_image(folder: Path, name: str, files: Mapping[str, str]) -> Decoded:

@@ -430,10 +430,12 @@ def test_tables_of_one_name_are_trainings_of_one_recipe(capsys):
 
 
 def test_what_is_the_same_in_all_trainings_has_no_lowest_and_highest(capsys):
-    tables, *names = trainings_of(x=(0, 0))
-    run(tables, *names)
-    text = capsys.readouterr().out
-    assert "[" not in text.partition("( ) 95 %")[0].partition("[ ] lowest")[0]
+    """The smallest error is 0 px in both."""
+    errors = np.arange(48.0).reshape(12, 4)
+    run([table_with(errors), table_with(2 * errors)], "--names", "x", "x")
+    rows = printed_rows(capsys)
+    assert "[" not in next(row for row in rows if row.startswith("Min "))
+    assert "[" in next(row for row in rows if row.startswith("Mean "))
 
 
 def test_a_figure_that_one_training_lacks_is_not_known_of_the_recipe():
@@ -1106,11 +1108,35 @@ def test_another_hypothesis_than_the_reports_is_refused(capsys):
 
 
 def test_two_trainings_with_the_same_weights_are_refused_in_one_recipe_only(capsys):
-    tables = [table_with(SOME_ERRORS).assign(model_sha256=sha) for sha in ("abc", "def", "abc")]
+    tables = [
+        table_with(SOME_ERRORS + px).assign(model_sha256=sha)
+        for px, sha in enumerate(("abc", "def", "ABC"))
+    ]
     message = "error: c.csv: is of the same weights as a.csv, also named x"
     assert refused(lambda: run(tables, "--names", *"xyx"), capsys, message) == ""
     run(tables, "--names", *"xxy")
-    run([table_with(SOME_ERRORS)] * 2, "--names", *"xx")  # it is not known of which weights
+
+
+def test_two_trainings_with_the_same_errors_are_refused_in_one_recipe_only(capsys):
+    """As those of a model and of its checkpoint, whose files have other checksums."""
+    tables = [full_table().assign(model_sha256=sha) for sha in ("abc", "def")]
+    message = "error: b.csv: is of the same weights as a.csv, also named x"
+    assert refused(lambda: run(tables, "--names", *"xx"), capsys, message) == ""
+    run(tables, "--names", *"xy")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("annotation_plausible", "1", "003_HC.png: annotation_plausible is '1', not True or False"),
+        ("annotation_plausible", "yes", "003_HC.png: annotation_plausible is 'yes', not True"),
+        ("model_sha256", "def", "003_HC.png: model_sha256 is not that of row 1"),
+    ],
+)
+def test_a_cell_that_no_tester_wrote_is_refused(column, value, message, capsys):
+    table = full_table().assign(model_sha256="abc").astype({column: object})
+    table.loc[3, column] = value
+    refused(lambda: run([table, full_table()]), capsys, f"a.csv: row 4: {message}")
 
 
 @pytest.mark.parametrize(

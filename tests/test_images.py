@@ -237,9 +237,9 @@ def test_nothing_is_asked_about_data_of_the_reports_kind():
     [
         ((279, 279, 279), True),  # 0.35 of the width are 280 px
         ((280, 280, 280), False),
-        ((100, 100), False),  # two images
-        ((100, 100, 400), True),  # the median decides
-        ((100, 400, 400), False),
+        ((200, 200), False),  # two images
+        ((200, 200, 400), True),  # the median decides
+        ((200, 400, 400), False),
     ],
 )
 def test_heads_are_asked_about_whose_median_centre_is_left_of_0_35_of_the_width(middles, is_asked):
@@ -247,7 +247,7 @@ def test_heads_are_asked_about_whose_median_centre_is_left_of_0_35_of_the_width(
 
 
 def test_the_centre_of_a_head_is_told_by_one_whole_diameter():
-    left = heads(100, 100, 100)
+    left = heads(200, 200, 200)
     left[0, 2:] = left[1, :2] = np.nan
     assert questions(left) != []
     left[2, [0, 2]] = np.nan  # an end of each is left: no centre, so there are two
@@ -278,8 +278,8 @@ def test_pixel_sizes_are_asked_about_that_cannot_be_those_of_these_images(sizes,
         (SIZE, 0.05),  # 40 mm
         (SIZE, 0.5),  # 400 mm
         ((256, 256), np.nan),
-        (SIZE, [0.01, 0.1, 0.1]),
-        (SIZE, [0.01, 0.01, np.nan]),  # two images
+        (SIZE, [0.0375, 0.1, 0.1]),  # 30 mm
+        (SIZE, [0.625, 0.625, np.nan]),  # 500 mm, two images
         ([SIZE, SIZE, (256, 256), (256, 256)], 0.3),  # half of them are square
         ([SIZE, SIZE, SIZE, (40, 40), (40, 40), (40, 40), (40, 40)], [0.1] * 3 + [np.nan] * 4),
     ],
@@ -287,6 +287,28 @@ def test_pixel_sizes_are_asked_about_that_cannot_be_those_of_these_images(sizes,
 def test_pixel_sizes_are_not_asked_about_that_may_be_those_of_these_images(sizes, rate):
     count = max(len(np.atleast_2d(sizes)), 3)
     assert questions(np.full((count, 4, 2), np.nan), sizes, rate) == []
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "is_asked"),
+    [(159, 270, True), (161, 270, False), (400, 107, True), (400, 109, False)],
+)
+def test_one_head_within_a_fifth_of_the_left_or_upper_border_is_asked_about(x, y, is_asked):
+    """Of 800×540 px: 160 and 108 px. So are a single image in percent, and y alone."""
+    points = np.array([ellipse(80, 60, center=(x, y))])
+    said = "1 of 1 heads have their centre within a fifth of a border. Are these px of the original"
+    assert [text.startswith(said) for text in questions(points)] == [True] * is_asked
+
+
+@pytest.mark.parametrize(
+    ("rate", "number"),
+    [([6.5], "1 of 1"), ([0.0115], "1 of 1"), ([0.1, 0.1, 8.7], "1 of 3"), ([0.0374], "1 of 1")],
+)
+def test_one_image_is_asked_about_that_would_not_be_30_to_500_mm_wide(rate, number):
+    assert questions(np.full((len(rate), 4, 2), np.nan), SIZE, rate) == [
+        f"by px_to_mm_rate {number} images are not 30 to 500 mm wide. Does it belong to these "
+        "image files?"
+    ]
 
 
 def test_each_question_is_a_line_that_names_its_source(capsys):

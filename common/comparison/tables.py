@@ -13,6 +13,7 @@ from common.annotation_quality.second_reader import MATCHED, PREDICTED_TO_SECOND
 from common.ground_truth import (
     LANDMARKS,
     NAME_COLUMN,
+    NOT_KNOWN,
     find_bad_cells,
     landmark_values,
     numbers,
@@ -67,13 +68,22 @@ def read_test(path: str) -> pd.DataFrame:
     plain = names.map(plain_name)
     repeated = np.flatnonzero(plain.duplicated())
     problems += [(row, f"{names[row]}: stands in an earlier row") for row in repeated]
+    if PLAUSIBLE in cells:
+        plausible = cells[PLAUSIBLE].str.lower()
+        problems += [
+            (row, f"{names[row]}: {PLAUSIBLE} is '{cells[PLAUSIBLE][row]}', not True or False")
+            for row in np.flatnonzero(~plausible.isin(("true", "false", *NOT_KNOWN)))
+        ]
+    if SHA256 in cells:
+        others = np.flatnonzero(cells[SHA256] != cells[SHA256].iloc[0])
+        problems += [(row, f"{names[row]}: {SHA256} is not that of row 1") for row in others]
     if problems:
         raise RowErrors(path, problems)
     if values[_of_landmarks(ERROR)].isna().all(axis=None):
         raise UserError(f"{path}: holds no errors, as no landmark is annotated")
     table = values.assign(**{NAME_COLUMN: plain})
     if PLAUSIBLE in cells:
-        table[PLAUSIBLE] = cells[PLAUSIBLE].str.lower().map({"true": 1.0, "false": 0.0})
+        table[PLAUSIBLE] = plausible.map({"true": 1.0, "false": 0.0})
     table[SHA256] = cells.get(SHA256, pd.Series("", cells.index))
     for columns in OPTIONAL.values():
         if not set(columns) <= set(table):
