@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 
+from common.annotation_quality.biometry import DIAMETERS
 from common.evaluation import BAND_NAMES
 from common.ground_truth import LANDMARK_NAMES, NAME_COLUMN, landmark_values
 from common.results.intervals import mean_interval
@@ -58,7 +59,7 @@ def _rows() -> dict[str, list[Row]]:
             *map(within, (*lengths, "Landmarks")),
         ],
         "Normalised mean error: that of the ends over the length (mean ± std, median)": [
-            three(length, f"{length} normalised error", 4) for length in lengths
+            three(name.upper(), f"{name.upper()} normalised error", 4) for name in DIAMETERS
         ],
         "Bias: predicted less annotated (95 % limits of agreement)": [
             bias(length, unit) for unit in ("px", "mm") for length in lengths
