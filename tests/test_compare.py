@@ -574,8 +574,9 @@ def test_a_figure_of_the_report_outside_those_of_three_or_more_trainings_is_mark
     assert (explained in single_spaced(text)) == (len(off) > 2)
 
 
-def test_a_figure_of_the_report_on_the_end_of_the_trainings_is_not_marked(capsys):
-    tables = [table_with(np.full((12, 4), px)) for px in (22.66, 23.0, 24.0)]
+@pytest.mark.parametrize("others", [(23.0, 24.0), (21.0, 22.0)])
+def test_a_figure_of_the_report_at_an_end_of_the_trainings_is_not_marked(others, capsys):
+    tables = [table_with(np.full((12, 4), px)) for px in (22.66, *others)]
     run(tables, "--names", *"xxx", "--report", "3")
     rows = printed_rows(capsys)
     assert next(row for row in rows if row.startswith("Mean ")).endswith("22.66")
