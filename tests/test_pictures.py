@@ -210,6 +210,7 @@ def test_the_picture_of_errors_shows_every_known_error_and_its_figures():
     lower_quartiles = [box.get_path().vertices[:, 1].min() for box in right.patches]
     assert lower_quartiles[:3] == [1.25, 25, 350]
     assert left.get_xlim()[0] == right.get_ylim()[0] == 0
+    assert left.get_subplotspec().rowspan == right.get_subplotspec().rowspan  # side by side
 
 
 def test_an_image_without_annotation_is_not_counted_in_the_picture_of_errors():
@@ -283,6 +284,8 @@ def test_each_panel_of_the_curves_says_what_it_shows(saved):
         ("Landmarks within 10 px", "%", "epoch"),
         ("Learning rate", "learning rate", "epoch"),
     ]
+    for axis in saved[0].axes:
+        assert all(tick == int(tick) for tick in axis.get_xticks())  # there is no half epoch
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 50])

@@ -216,6 +216,11 @@ def test_the_printed_share_within_5_mm_is_of_all_landmarks(printed):
     assert "Landmarks within 5 mm 65.0 % of 20 83.3 % of 12" in printed
 
 
+def test_the_mean_error_with_the_ends_matched_is_that_of_all_but_the_exchanged_ends(printed):
+    matched = np.where(ERRORS == 100, 0, ERRORS).mean()
+    assert f"is {ERRORS.mean():.2f} px by name and {matched:.2f} px with the ends" in printed
+
+
 def test_a_second_readers_ends_are_named_in_the_table_as_the_annotation_names_them(table):
     assert landmark_values(table, "second_x", "second_y") == pytest.approx(
         np.array([(HEAD - [0, 4]) * [2, 3]] * 5)

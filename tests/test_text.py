@@ -193,6 +193,8 @@ def test_the_mean_of_ten_images_has_an_interval_and_that_of_nine_has_none(
 def test_the_first_numbers_of_a_column_end_below_one_another(three):
     title, *lines = describe_test(table_of_test(three, limit=0)).splitlines()
     rows = [line for line in lines if re.match("Images|Landmarks|  ", line)]
+    labels = [re.match(r" *\S+( \S+)*", row)[0] for row in rows]
+    assert title.index("all images") == max(map(len, labels)) + 2
     assert len(rows) > 25
     for column in ("all images", "plausible annotation"):
         start = title.index(column)
