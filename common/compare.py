@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
 
     written = []
     if args.csv_save_path:  # before anything is printed: a reader may leave (`| head`)
-        write_table(frame, args.csv_save_path)
+        write_table(frame.astype({"trainings": "Int64"}), args.csv_save_path)
         written.append(f"Table:   {args.csv_save_path}")
     if args.plot_save_path:
         draw_comparison(frame, recipes, histories, args.plot_save_path)
