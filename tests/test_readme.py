@@ -351,22 +351,21 @@ def test_what_is_said_of_the_trainings_one_by_one(tables):
     assert numbers("of Hypothesis 3 took N to N minutes") == [minutes.min(), minutes.max()]
 
 
-def test_the_one_number(tables):
-    flagged = [table["review"].to_numpy(bool) for table in tables[3:]]
-    clear = [table[~f] for table, f in zip(tables[3:], flagged)]
-    numbers_of = [len(some) for some in clear]
-    assert numbers("In each of them N to N images are not") == [min(numbers_of), max(numbers_of)]
+def test_the_one_number():
+    """Of the model that learned from HC18's annotations, tested with them as the second reader."""
+    path = RESULTS / "h3_hc18_augment_30_epochs.csv"
+    if not path.exists():
+        pytest.skip("the model for whoever measures heads has not been tested yet")
+    table = pd.read_csv(path)
+    clear = table[~table["review"].to_numpy(bool)]
+    assert numbers("all 63 images N not flagged") == [len(clear)]
+    of_all, of_clear = (all_figures(some, "pred_second_px256") for some in (table, clear))
     for pattern, figure in {
-        "circumference, mean absolute error, mm": "HC absolute error, mm",
-        "circumference, predicted less HC18's, mm": "HC bias, mm",
-        "landmarks, mean error, ends matched, px": "Mean",
+        "circumference, mean absolute error N mm N mm": "HC absolute error, mm",
+        "circumference, mean of predicted less HC18's N mm N mm": "HC bias, mm",
+        "landmarks, mean error, ends matched N px N px": "Mean",
     }.items():
-        expected = []
-        for of_three in (tables[3:], clear):
-            values = [all_figures(table, "pred_second_px256")[figure] for table in of_three]
-            expected += [np.mean(values), min(values), max(values)]
-        given = numbers(rf"{pattern} N \[N to N\] N \[N to N\]")
-        assert given == [round(value, 2) for value in expected]
+        assert numbers(pattern) == [round(of_all[figure], 2), round(of_clear[figure], 2)]
 
 
 @pytest.fixture(scope="module")
@@ -493,8 +492,8 @@ def test_the_figures_of_the_single_runs_are_the_same_wherever_they_stand():
 # stands in a table, or is recomputed from one, is tested above.
 TWICE = [
     ("and N of the 63 test images show a subject", "is N of the 63 test images and 22"),
-    ("report's annotations of N training images", "--seed says: N images for training"),
-    ("report's annotations of N training images", "of the same N training images"),
+    ("annotations of the report's N training images", "--seed says: N images for training"),
+    ("annotations of the report's N training images", "of the same N training images"),
     ("N for validation and 63 for test", "of the N validation images show"),
     ("for validation and N for test", "annotations of the N test images, where"),
     ("Of the first N annotations", r"Of the first N rows \(up"),
