@@ -406,9 +406,16 @@ def test_a_second_readers_unit_is_questioned_as_that_of_the_ground_truth_is(
 
 
 def test_a_second_readers_pixel_sizes_are_questioned_for_the_images_that_it_has(data, capsys):
-    """600 px of 0.2 mm are 120 mm, and of 1 mm 600: three of them are asked about, two are not."""
-    table = table_of(*ROWS, names=NAMES).assign(px_to_mm_rate=[1.0, 1.0, np.nan, np.nan])
-    for rates, asked in (([0.2] * 4, 0), ([1.0] * 4, 1), ([1.0] * 2 + [np.nan] * 2, 0)):
+    """600 px of 0.2 mm are 120 mm, and of 0.7 mm 420: four of them are asked about, two are not. One
+    of 1 mm, 600, is."""
+    table = table_of(*ROWS, names=NAMES)
+    nan = np.nan
+    for rates, asked in (
+        ([0.2] * 4, 0),
+        ([0.7] * 4, 1),
+        ([1.0, nan, nan, nan], 1),
+        ([0.7, 0.7, nan, nan], 0),
+    ):
         read(table.assign(px_to_mm_rate=rates), data)
         questions = [
             line for line in capsys.readouterr().out.splitlines() if "px_to_mm_rate" in line
