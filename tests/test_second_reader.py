@@ -406,7 +406,7 @@ def test_a_second_readers_unit_is_questioned_as_that_of_the_ground_truth_is(
 
 
 def test_a_second_readers_pixel_sizes_are_questioned_for_the_images_that_it_has(data, capsys):
-    """600 px of 0.2 mm are 120 mm, of 0.7 mm 420, of which four are asked about and two are not, and
+    """600 px of 0.2 mm are 120 mm; of 0.7 mm 420, of which four are asked about and two are not;
     of 1 mm 600, of which one is."""
     table = table_of(*ROWS, names=NAMES)
     nan = np.nan
