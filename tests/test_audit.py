@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from common.annotation_quality.audit_table import (
     describe_annotations,
-    describe_splits,
     implausibility,
 )
 from common.audit import main
@@ -122,24 +121,6 @@ def test_the_share_of_plausible_annotations_is_given_for_each_tenth_of_the_rows(
     table[:9].to_csv("ground_truth.csv", index=False)
     main(audited)
     assert "tenth" not in capsys.readouterr().out
-
-
-def test_plausible_annotations_and_subjects_shared_with_training_are_counted():
-    names = ["001_HC.png", "002_HC.png", "001_2HC.png", "003_HC.png", "002_3HC.png", "004_HC.png"]
-    rows = [ellipse(), ellipse(80, 100), ellipse(angle=20), ellipse(), ellipse(short=20)]
-    rows.append(ellipse(80, 80, turn=0))  # neither is shorter
-    table = table_of(*rows, names=names)
-    splits = {"train": table[:2], "val": table[2:4], "test": table[4:]}
-    assert describe_splits(splits).splitlines() == [
-        "Loaded 6 images",
-        "Train: 2 | Val: 2 | Test: 2",
-    ]
-    assert describe_annotations(splits) == (
-        "4 of 6 annotations are plausible, 1 of 2 in test.\n"
-        "1 of 2 validation and 1 of 2 test images show a subject of training."
-    )
-    assert describe_splits({"all": table}) == "Loaded 6 images"
-    assert describe_annotations({"all": table}) == "4 of 6 annotations are plausible."
 
 
 def test_images_without_all_four_landmarks_do_not_count_as_annotations():
