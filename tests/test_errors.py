@@ -2,6 +2,7 @@
 
 import io
 import shlex
+import subprocess
 import sys
 
 import cv2
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from common import UserError
 from common.basics.errors import reports_errors
 from common.images import load_images
-from tests.conftest import refused, table_of
+from tests.conftest import ROOT, refused, table_of
 
 OUT_OF_MEMORY = (
     "error: out of memory: close other programs and notebooks, which may hold the memory (of a GPU "
@@ -129,8 +130,10 @@ def test_a_fault_of_this_package_keeps_its_traceback():
 
 
 def line_of_ctrl_c(capsys, **options):
-    with pytest.raises(SystemExit) as stopped:
-        failing(KeyboardInterrupt(), **options)()
+    with pytest.MonkeyPatch.context() as kept:
+        kept.setattr(sys, "unraisablehook", sys.unraisablehook)
+        with pytest.raises(SystemExit) as stopped:
+            failing(KeyboardInterrupt(), **options)()
     assert stopped.value.code == 130
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -157,6 +160,30 @@ def test_ctrl_c_asks_for_the_same_command_again_where_torchrun_has_started_it(to
 
 def test_ctrl_c_names_no_command_where_nothing_can_be_resumed(capsys):
     assert line_of_ctrl_c(capsys) == "Interrupted.\n"
+
+
+HALF_MADE = """
+from common.basics.errors import reports_errors
+
+class Bar:
+    def __init__(self):
+        raise KeyboardInterrupt
+    def __del__(self):
+        self.close()  # it has no such method yet
+
+@reports_errors()
+def main():
+    Bar()
+
+main()
+"""
+
+
+def test_ctrl_c_while_a_progress_bar_is_being_made_leaves_no_traceback():
+    ended = subprocess.run(
+        [sys.executable, "-c", HALF_MADE], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stderr) == (130, "\nInterrupted.\n")
 
 
 @reports_errors()

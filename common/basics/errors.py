@@ -60,6 +60,8 @@ def reports_errors(*, resumable: bool = False) -> Iterator[None]:
         _discard_stdout()
         raise SystemExit(1) from error
     except KeyboardInterrupt as error:
+        # A progress bar that was just being made would end with a traceback of its own.
+        sys.unraisablehook = lambda _: None
         print(f"\n{_describe_interruption(resumable)}", file=sys.stderr)
         raise SystemExit(130) from error
     except Exception as error:
