@@ -100,17 +100,17 @@ def count_excellent(heatmaps: Tensor, landmarks: Tensor) -> Tensor:
 
 def error_figures(errors: np.ndarray) -> dict[str, float]:
     """Return the report's six figures of errors of any shape, in the unit of the errors. Errors
-    that are NaN do not count; without any other, every figure is NaN. std is that of the
+    that are NaN do not count; without any other, every figure is NaN. "Std" is that of the
     population, as np.std gives it."""
     known = errors[np.isfinite(errors)]
     if not known.size:
         known = np.array([np.nan])
     return {
-        "mean": known.mean(),
-        "std": known.std(),
-        "median": np.median(known),
-        "min": known.min(),
-        "max": known.max(),
+        "Mean": known.mean(),
+        "Std": known.std(),
+        "Median": np.median(known),
+        "Min": known.min(),
+        "Max": known.max(),
         "95th percentile": np.percentile(known, 95),
     }
 
@@ -128,8 +128,9 @@ def report_figures(errors: np.ndarray) -> dict[str, float]:
     """Return the figures that the report gives of a test, by name: the six, the mean and median of
     each landmark, and the share of the landmarks in each band. errors: [N, 4] in px of the 256×256
     image, NaN where a landmark is not annotated."""
-    figures = {name.capitalize(): value for name, value in error_figures(errors).items()}
+    figures = error_figures(errors)
     for landmark, column in zip(LANDMARK_NAMES, errors.T):
         of_landmark = error_figures(column)
-        figures |= {f"{landmark} {name}": of_landmark[name] for name in ("mean", "median")}
+        figures[f"{landmark} mean"] = of_landmark["Mean"]
+        figures[f"{landmark} median"] = of_landmark["Median"]
     return figures | band_shares(errors)

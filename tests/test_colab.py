@@ -188,7 +188,7 @@ def test_from_the_first_cell_to_the_last_with_one_training(colab, tmp_path, caps
     assert "Epoch 1/1 |" in capsys.readouterr().out
     colab("test")
     said = capsys.readouterr().out
-    assert said.count("Mean ± std") == 1
+    assert said.count("Pixel error, mean ± std") == 1
     assert " mm" in said
     assert "second reader" in said
     colab("author")

@@ -127,11 +127,11 @@ ERRORS = np.array([[1.0, 3, 5, 7], [11, 13, 15, 105], [np.nan] * 4])
 def test_the_six_figures_of_eight_errors_are_those_by_hand():
     """The standard deviation is that of the population, and the 95th percentile lies 0.65 of the
     way from 15 to 105."""
-    six = {"mean": 20, "median": 9, "min": 1, "max": 105}
-    six |= {"std": math.sqrt(8424 / 8), "95th percentile": 15 + 0.65 * 90}
+    six = {"Mean": 20, "Median": 9, "Min": 1, "Max": 105}
+    six |= {"Std": math.sqrt(8424 / 8), "95th percentile": 15 + 0.65 * 90}
     assert error_figures(ERRORS) == pytest.approx(six)
     assert error_figures(np.array([2, np.nan, 2])) == pytest.approx(
-        {"mean": 2, "std": 0, "median": 2, "min": 2, "max": 2, "95th percentile": 2}
+        {"Mean": 2, "Std": 0, "Median": 2, "Min": 2, "Max": 2, "95th percentile": 2}
     )
 
 

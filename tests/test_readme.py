@@ -644,7 +644,7 @@ def test_a_fourth_hypothesis_by_the_recipe(
     checkpoint = torch.load("hypothesis_4_model_checkpoint.pth", weights_only=True)
     assert checkpoint["args"]["hypothesis"] == 4
     mains["Tester"]([*data_arguments, "--model_path", "hypothesis_4_model_checkpoint.pth"])
-    assert "Mean ± std" in capsys.readouterr().out
+    assert "mean ± std" in capsys.readouterr().out
     assert len(pd.read_csv("hypothesis_4_predictions.csv")) == 1
     for name in ("training_curves", "predictions_visualization", "error_distribution"):
         assert Path(f"hypothesis_4_{name}.png").stat().st_size > 0

@@ -8,13 +8,12 @@ import pytest
 from common.results.review import (
     choose_review_confidence,
     describe_review,
-    describe_review_by_reader,
     needs_review,
     review_rules,
 )
 from tests.conftest import ellipse, predictions_of, single_spaced, some_of, table_of_test
 
-BPD = ("bpd_1", "bpd_2")
+BPD = np.array([False, False, True, True])
 
 
 @pytest.fixture
@@ -107,7 +106,7 @@ def test_a_landmark_that_is_not_judged_does_not_decide_the_limit():
     found.errors[:2, 2], found.confidences[:2, 2] = 21, 0.1
     table = table_of_test(found, "val", judged=BPD)
     assert choose_review_confidence(table, BPD) == 0.15
-    printed = single_spaced(describe_review(table, "val", 0.7, BPD))
+    printed = single_spaced(describe_review(table, BPD))
     assert "together 2 images, with 2 of the 2 landmarks more than 20 px off" in printed
     assert printed.endswith(
         "80% of the 2 landmarks so far off on the 5 images with a plausible annotation: 0.15"
@@ -119,7 +118,7 @@ def test_a_landmark_that_is_not_judged_does_not_decide_the_limit():
 
 def test_the_review_counts_the_images_and_wrong_landmarks_of_each_rule(predictions):
     """The first image is a plausible head with two landmarks 45 px off."""
-    lines = describe_review(table_of_test(predictions, "val"), "val", 0.7).splitlines()
+    lines = describe_review(table_of_test(predictions, "val")).splitlines()
     assert list(map(single_spaced, lines)) == [
         "Review: 2 of 2 images flagged",
         "implausible prediction 1 images, with 0 of the 2 landmarks more than 20 px off",
@@ -133,23 +132,23 @@ def test_the_review_counts_the_images_and_wrong_landmarks_of_each_rule(predictio
 
 
 @pytest.mark.parametrize("split", ["train", "test", "all"])
-def test_a_limit_of_the_confidence_is_proposed_for_validation_images_only(split, table):
-    assert "Lowest" not in describe_review(table, split, 0.7)
+def test_a_limit_of_the_confidence_is_proposed_for_validation_images_only(split, predictions):
+    assert "Lowest" not in describe_review(table_of_test(predictions, split))
 
 
 def test_landmarks_exactly_20_px_off_are_not_counted_as_wrong(predictions):
     predictions.errors[:] = 20
-    assert "off" not in describe_review(table_of_test(predictions), "val", 0.7)
+    assert "off" not in describe_review(table_of_test(predictions, "val"))
 
 
 def test_landmarks_that_are_not_annotated_are_not_counted_as_wrong(predictions):
     predictions.errors[:, 2:] = np.nan  # BPD's were wrong
-    assert "off" not in describe_review(table_of_test(predictions), "val", 0.7)
+    assert "off" not in describe_review(table_of_test(predictions, "val"))
 
 
 def test_no_image_is_named_where_none_is_flagged(predictions):
     table = table_of_test(some_of(predictions, 0), limit=0)
-    text = describe_review(table, "test", 0)
+    text = describe_review(table)
     assert text.startswith("Review: 0 of 1 images flagged")
     assert "first" not in text
 
@@ -160,7 +159,7 @@ def flagged_heads(count):
     found.confidences[1:] = 0.3
     found.confidences[7, 1] = 0.2
     found.confidences[29:30, 2] = 0.1
-    return single_spaced(describe_review(table_of_test(found), "test", 0.7))
+    return single_spaced(describe_review(table_of_test(found)))
 
 
 def test_images_to_review_are_listed_least_confident_first_and_at_most_twenty():
@@ -176,14 +175,5 @@ def test_images_to_review_are_listed_least_confident_first_and_at_most_twenty():
 def test_who_is_least_confident_does_not_depend_on_what_is_not_judged():
     found = heads(3)
     found.confidences[:] = [[0, 1, 0.6, 1], [1, 1, 0.5, 1], [1, 1, 0.6, 0.4]]
-    text = describe_review(table_of_test(found, judged=BPD), "test", 0.7, BPD)
+    text = describe_review(table_of_test(found, judged=BPD), BPD)
     assert text.endswith("Least confident first: 2.png, 1.png, 0.png")
-
-
-def test_landmarks_far_from_a_second_reader_are_counted_in_flagged_images():
-    """Exactly 20 px are not far; what is not known is neither far nor in the mean."""
-    distances = np.array([[10.0, 20, 50, np.nan], [60, 20, 0, np.nan]])
-    text = single_spaced(describe_review_by_reader(distances, np.array([True, False])))
-    assert "Review: 1 flagged images have 1 of the 2 landmarks more than 20 px" in text
-    assert text.endswith("from the second reader; mean error of the other images 26.67 px")
-    assert "mean" not in describe_review_by_reader(distances, np.array([True, True]))

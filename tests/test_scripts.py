@@ -187,7 +187,7 @@ def test_a_tester_prints_the_mean_deviation_and_median_of_the_errors_in_its_tabl
     printed, table = trained.tested["model.pth"]
     errors = landmark_values(table, "error_px256")
     assert (
-        f"Mean ± std {errors.mean():.2f} ± {errors.std():.2f} Median {np.median(errors):.2f} Min "
+        f"mean ± std {errors.mean():.2f} ± {errors.std():.2f} Median {np.median(errors):.2f} Min "
         in single_spaced(printed)
     )
 
@@ -730,8 +730,8 @@ def test_a_half_annotated_image_is_tested_by_what_is_annotated(
     printed = single_spaced(printed)
     assert "1 landmarks lie just outside their image" in printed
     assert "all images Images 1 Landmarks 3 Pixel error" in printed
-    assert "OFD, mm" in printed
-    assert "BPD, mm" not in printed
+    assert "OFD error, mm" in printed
+    assert "BPD error, mm" not in printed
     assert "BPD-2 mean" not in printed
     assert "The review flag leaves out BPD-2: not trained, or annotated in no tested" in printed
     # Three ends of one reader and three of another cannot be matched; a prediction has all four.
@@ -997,7 +997,7 @@ def test_the_errors_are_printed_even_where_no_file_can_be_written(
     arguments = [*data_arguments, "--model_path", str(weights[ResNetUNet])]
     message = "error: hypothesis_3_predictions.csv: could not be written: No space left on device"
     printed = refused(lambda: script("Tester", 3)(arguments), capsys, message)
-    assert "Mean ± std" in printed
+    assert "mean ± std" in printed
     assert "Review: " in printed
 
 

@@ -194,7 +194,7 @@ def describe_readers(compared: dict[str, Distances], groups: dict[str, np.ndarra
             if known.size:
                 figures = error_figures(known)
                 shares = f"{(known <= BANDS[0]).mean():8.1%}{(known > BANDS[2]).mean():8.1%}"
-                line += f"{figures['mean']:8.2f}{figures['median']:8.2f}{shares}"
+                line += f"{figures['Mean']:8.2f}{figures['Median']:8.2f}{shares}"
             lines.append(line)
     for column, distances in compared.items():
         if distances.left_out.any():

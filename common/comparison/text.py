@@ -24,10 +24,10 @@ from common.comparison.tables import describe_lacking, errors_of
 from common.evaluation import BAND_NAMES
 from common.ground_truth import LANDMARK_NAMES
 from common.results.intervals import MIN_IMAGES, RESAMPLES
-from common.results.metrics import ERROR, TARGET
+from common.results.metrics import ERROR, TARGET_MM
 
 EXCELLENT, GOOD, POOR, FAILURE = (f"{name}, %" for name in BAND_NAMES)
-WITHIN_TARGET, HC_BIAS = f"Landmarks within {TARGET} mm, %", "HC bias, mm"
+WITHIN_TARGET, HC_BIAS = f"Landmarks within {TARGET_MM} mm, %", "HC bias, mm"
 # Of all figures those that are printed, in this order; the table that is written has all of them.
 PRINTED = (
     *("Mean", "Std", "Median", "Min", "Max", "95th percentile"),

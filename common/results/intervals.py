@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,10 @@ BLOCKS = 100  # all resamples of 20,000 images at once would take gigabytes
 MIN_IMAGES = 10
 
 
-def resamples(errors: np.ndarray, names: Sequence[str]) -> Iterator[np.ndarray]:
+def resampled_figures(errors: np.ndarray, names: Sequence[str]) -> pd.DataFrame | None:
     """Resample the images, as many as there are, with replacement, 10,000 times: the bootstrap
-    (Efron 1979). Yields their errors in blocks, [resamples, errors]; nothing for fewer than
-    MIN_IMAGES images.
+    (Efron 1979). Returns four of the report_figures of each resample, a column each; None for fewer
+    than MIN_IMAGES images.
 
     errors: [N, 4], NaN where a landmark is not annotated; an image without any is left out. names:
     of the N images.
@@ -32,33 +32,22 @@ def resamples(errors: np.ndarray, names: Sequence[str]) -> Iterator[np.ndarray]:
     """
     errors = errors[np.argsort(np.asarray(names, dtype=str), kind="stable")]
     errors = errors[np.isfinite(errors).any(axis=1)]
-    random = np.random.default_rng(RESAMPLING_SEED)
-    for _ in range(BLOCKS if len(errors) >= MIN_IMAGES else 0):
-        images = random.integers(len(errors), size=(RESAMPLES // BLOCKS, len(errors)))
-        yield errors[images].reshape(len(images), -1)
-
-
-def mean_interval(errors: np.ndarray, names: Sequence[str]) -> tuple[float, float]:
-    """Return the ends of the 95 % interval of the mean of resamples; NaN where there are none."""
-    means = [np.nanmean(block, axis=1) for block in resamples(errors, names)]
-    return interval(np.concatenate(means)) if means else (np.nan, np.nan)
-
-
-def resampled_figures(errors: np.ndarray, names: Sequence[str]) -> pd.DataFrame | None:
-    """Return four of the report_figures of each of the resamples: a column each. None where there
-    are none."""
-    blocks = []
-    for block in resamples(errors, names):
-        ordered = np.sort(block, axis=1)  # NaN last
-        number, row = np.isfinite(ordered).sum(axis=1), np.arange(len(ordered))
-        median = (ordered[row, (number - 1) // 2] + ordered[row, number // 2]) / 2
-        excellent = 100 * (ordered <= BANDS[0]).sum(axis=1) / number
-        failures = 100 * (ordered > BANDS[-1]).sum(axis=1) / number
-        blocks.append([np.nanmean(block, axis=1), median, excellent, failures])
-    if not blocks:
+    if len(errors) < MIN_IMAGES:
         return None
-    columns = ["Mean", "Median", f"{BAND_NAMES[0]}, %", f"{BAND_NAMES[-1]}, %"]
-    return pd.DataFrame(np.concatenate(blocks, axis=1).T, columns=columns)
+    random = np.random.default_rng(RESAMPLING_SEED)
+    blocks = []
+    for _ in range(BLOCKS):
+        images = random.integers(len(errors), size=(RESAMPLES // BLOCKS, len(errors)))
+        resampled = errors[images].reshape(len(images), -1)
+        known = np.isfinite(resampled).sum(axis=1)
+        figures = {
+            "Mean": np.nanmean(resampled, axis=1),
+            "Median": np.nanmedian(resampled, axis=1),
+            f"{BAND_NAMES[0]}, %": 100 * (resampled <= BANDS[0]).sum(axis=1) / known,
+            f"{BAND_NAMES[-1]}, %": 100 * (resampled > BANDS[-1]).sum(axis=1) / known,
+        }
+        blocks.append(pd.DataFrame(figures))
+    return pd.concat(blocks)
 
 
 def interval(resampled: np.ndarray | pd.Series) -> tuple[float, float]:

@@ -7,30 +7,28 @@ import textwrap
 import numpy as np
 import pandas as pd
 
-from common.ground_truth import LANDMARKS, NAME_COLUMN
+from common.ground_truth import LANDMARKS, NAME_COLUMN, landmark_values
 from common.results.metrics import ERROR
 
 REVIEW_ERROR = 20  # px at 256×256 (report, "Recommendations for clinical use")
-REVIEW_TARGET = 0.8  # of the landmarks so far off: to be found by the review flag
+SHARE_TO_FIND = 0.8  # of the landmarks that are farther off, by the review flag
 MAX_NAMES_SHOWN = 20
+ALL_LANDMARKS = np.ones(len(LANDMARKS), bool)
 
 
 def review_rules(
-    table: pd.DataFrame, limit: float, judged: tuple[str, ...] = LANDMARKS
+    table: pd.DataFrame, limit: float, judged: np.ndarray = ALL_LANDMARKS
 ) -> dict[str, np.ndarray]:
     """Return which images of a tester's table each rule flags for review: name → bool [N].
 
-    limit: the confidence that every landmark of an image must reach. judged: the landmarks that
-    count; one that the network never learned flags no image.
+    limit: the confidence that every landmark of an image must reach. judged: bool [4], the
+    landmarks that count; one that the network never learned flags no image.
     """
-    confidences, spreads = (
-        table[[f"{landmark}_{column}" for landmark in judged]].to_numpy(np.float64)
-        for column in ("confidence", "spread_px256")
-    )
+    values = landmark_values(table, "confidence", "spread_px256")[:, judged]
+    confidences, spreads = values[..., 0], values[..., 1]
     rules = {}
     if table["prediction_plausible"].notna().any():  # it is not known without all four landmarks
-        implausible = table["prediction_plausible"].eq(False).fillna(False).to_numpy(bool)
-        rules["implausible prediction"] = implausible
+        rules["implausible prediction"] = ~table["prediction_plausible"].fillna(True).to_numpy(bool)
     if not np.isnan(spreads).all():  # a single network has none
         rules[f"spread above {REVIEW_ERROR} px"] = (spreads > REVIEW_ERROR).any(axis=1)
     is_sure = (confidences >= limit).all(axis=1)  # NaN is flagged too
@@ -39,20 +37,19 @@ def review_rules(
 
 
 def needs_review(
-    table: pd.DataFrame, limit: float, judged: tuple[str, ...] = LANDMARKS
+    table: pd.DataFrame, limit: float, judged: np.ndarray = ALL_LANDMARKS
 ) -> np.ndarray:
     """Return which images are flagged by any of the review_rules: bool [N]."""
     return np.any(list(review_rules(table, limit, judged).values()), axis=0)
 
 
-def _is_far_off(table: pd.DataFrame, judged: tuple[str, ...]) -> np.ndarray:
+def _is_far_off(table: pd.DataFrame, judged: np.ndarray) -> np.ndarray:
     """Return which of the judged landmarks are more than REVIEW_ERROR off: bool [N, judged]."""
-    columns = [f"{landmark}_{ERROR}" for landmark in judged]
-    return table[columns].to_numpy(np.float64) > REVIEW_ERROR
+    return landmark_values(table, ERROR)[:, judged, 0] > REVIEW_ERROR
 
 
 def choose_review_confidence(
-    table: pd.DataFrame, judged: tuple[str, ...] = LANDMARKS
+    table: pd.DataFrame, judged: np.ndarray = ALL_LANDMARKS
 ) -> float | None:
     """Return the lowest limit of the confidence, in steps of 0.05, at which review_rules together
     flag the images of at least 80 % of the landmarks more than 20 px off; None where no limit does.
@@ -61,26 +58,22 @@ def choose_review_confidence(
     """
     table = table[is_plausible_row(table)]
     wrong = _is_far_off(table, judged)
-    if not wrong.any():
-        return None
-    for limit in np.arange(0, 1.05, 0.05).round(2):
+    for limit in np.arange(0, 1.05, 0.05).round(2) if wrong.any() else ():
         found = wrong[needs_review(table, limit, judged)].sum()
-        if found >= REVIEW_TARGET * wrong.sum():
+        if found >= SHARE_TO_FIND * wrong.sum():
             return limit
     return None
 
 
 def is_plausible_row(table: pd.DataFrame) -> np.ndarray:
     """Return which rows have a plausible annotation: bool [N], False where that is not known."""
-    return table["annotation_plausible"].eq(True).fillna(False).to_numpy(bool)
+    return table["annotation_plausible"].fillna(False).to_numpy(bool)
 
 
-def describe_review(
-    table: pd.DataFrame, split: str, limit: float, judged: tuple[str, ...] = LANDMARKS
-) -> str:
-    """Say which images are flagged, by which rule, least confident first, and what that finds; for
-    validation images, which limit of the confidence would do."""
-    flagged = table["review"].to_numpy(bool)
+def describe_review(table: pd.DataFrame, judged: np.ndarray = ALL_LANDMARKS) -> str:
+    """Say which images of a tester's table are flagged, by which rule, least confident first, and
+    what that finds; for validation images, which limit of the confidence would do."""
+    flagged, limit = table["review"].to_numpy(bool), table["review_confidence"].iloc[0]
     wrong = _is_far_off(table, judged)
     lines = [f"Review: {flagged.sum()} of {len(flagged)} images flagged"]
     far_off = f"of the {wrong.sum()} landmarks more than {REVIEW_ERROR} px off"
@@ -89,32 +82,18 @@ def describe_review(
         lines.append(f"  {rule:<26}{is_flagged.sum():5d} images{found}")
     wrapper = textwrap.TextWrapper(78, "  ", "  ", break_long_words=False)
     if flagged.any():
-        columns = [f"{landmark}_confidence" for landmark in judged]
-        lowest = table.loc[flagged, columns].min(axis=1).sort_values(kind="stable")
-        names = table.loc[lowest.index, NAME_COLUMN].tolist()
+        lowest = landmark_values(table[flagged], "confidence")[:, judged].min(axis=(1, 2))
+        names = table.loc[flagged, NAME_COLUMN].iloc[np.argsort(lowest, kind="stable")].tolist()
         more = len(names) - MAX_NAMES_SHOWN
         if more > 0:
             names[MAX_NAMES_SHOWN:] = [f"… and {more} more (the table names all)"]
         lines += wrapper.wrap(f"Least confident first: {', '.join(names)}")
-    if split == "val" and wrong.any():
+    if (table["split"] == "val").all() and wrong.any():
         chosen = choose_review_confidence(table, judged)
         plausible = is_plausible_row(table)
         lines += wrapper.wrap(
-            f"Lowest --review_confidence that finds {REVIEW_TARGET:.0%} of the "
+            f"Lowest --review_confidence that finds {SHARE_TO_FIND:.0%} of the "
             f"{wrong[plausible].sum()} landmarks so far off on the {plausible.sum()} images with "
             f"a plausible annotation: {'none' if chosen is None else f'{chosen:g}'}"
         )
     return "\n".join(lines)
-
-
-def describe_review_by_reader(distances: np.ndarray, flagged: np.ndarray) -> str:
-    """Say what the review flag, bool [N], finds by the distances [N, 4] of the predictions to a
-    second reader."""
-    wrong, passed = distances > REVIEW_ERROR, distances[~flagged]
-    text = (
-        f"Review: {flagged.sum()} flagged images have {wrong[flagged].sum()} of the "
-        f"{wrong.sum()} landmarks more than {REVIEW_ERROR} px from the second reader"
-    )
-    if np.isfinite(passed).any():
-        text += f"; mean error of the other images {np.nanmean(passed):.2f} px"
-    return "\n".join(textwrap.wrap(text, 78, subsequent_indent="  "))

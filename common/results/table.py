@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from common.annotation_quality.biometry import DIAMETERS, circumference, diameters, measure_axes
+from common.annotation_quality.biometry import circumference, diameters, measure_axes
 from common.evaluation import Predictions
-from common.ground_truth import LANDMARKS, NAME_COLUMN, landmark_columns
-from common.results.metrics import ERROR
-from common.results.review import needs_review
+from common.ground_truth import NAME_COLUMN, landmark_columns
+from common.results.metrics import ERROR, LENGTHS
+from common.results.review import ALL_LANDMARKS, needs_review
 
 
 def prediction_table(
@@ -17,13 +17,12 @@ def prediction_table(
     split: str,
     model_sha256: str,
     review_confidence: float,
-    judged: tuple[str, ...] = LANDMARKS,
+    judged: np.ndarray = ALL_LANDMARKS,
 ) -> pd.DataFrame:
     """Return what is known of each image after a test; the rest is NaN. The columns are explained
-    in ReadMe_Complete.txt, FILES AND COLUMNS. judged: the landmarks whose predictions mean
-    something; without the others, whether a prediction is plausible is not known."""
-    is_judged = np.isin(LANDMARKS, judged)[:, None]
-    meant = np.where(is_judged, predictions.predicted_px, np.nan)
+    in ReadMe_Complete.txt, FILES AND COLUMNS. judged: bool [4], the landmarks whose predictions
+    mean something; without the others, whether a prediction is plausible is not known."""
+    meant = np.where(judged[:, None], predictions.predicted_px, np.nan)
     columns = {
         NAME_COLUMN: predictions.names,
         "split": split,
@@ -49,7 +48,7 @@ def prediction_table(
         by_landmark["error_mm"] = predictions.rate[:, None] * errors_px
     columns |= landmark_columns(by_landmark)
     annotated, predicted = map(_lengths, (predictions.annotated_px, predictions.predicted_px))
-    for i, length in enumerate((*DIAMETERS, "hc")):
+    for i, length in enumerate(LENGTHS):
         columns |= {f"{length}_px": annotated[:, i], f"{length}_pred_px": predicted[:, i]}
         if has_rate:
             columns[f"{length}_mm"] = predictions.rate * annotated[:, i]

@@ -21,7 +21,7 @@ from common.annotation_quality.biometry import describe_circumference
 from common.annotation_quality.end_names import describe_other_rule
 from common.basics.files import check_outputs, write_table
 from common.basics.pictures import save_picture
-from common.ground_truth import LANDMARK_NAMES, LANDMARKS, NAME_COLUMN, has_landmarks, plain_name
+from common.ground_truth import LANDMARK_NAMES, NAME_COLUMN, has_landmarks, plain_name
 from common.models import count_parameters
 from common.results import review
 from common.results.pictures import draw_errors, draw_predictions
@@ -48,14 +48,14 @@ def run_test(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     predictions = evaluation.predict(models, data.to(device), args.batch_size)
     milliseconds = 1000 * (time.monotonic() - started) / len(data)
 
-    limit, judged = args.review_confidence, find_judged(predictions.annotated, untrained)
-    table = prediction_table(predictions, split, sha256, limit, judged)
+    is_annotated = has_landmarks(rows).any()
+    judged = find_judged(predictions.annotated, untrained)
+    table = prediction_table(predictions, split, sha256, args.review_confidence, judged)
     flagged = table["review"].to_numpy(bool)
-    texts = []
-    if has_landmarks(rows).any():
+    texts = [review.describe_review(table, judged)]
+    if is_annotated:
         matched = second_reader.matched_distances(predictions.annotated, predictions.predicted).px
-        texts += [describe_test(table), describe_other_rule(predictions.errors, matched)]
-    texts.append(review.describe_review(table, split, limit, judged))
+        texts = [describe_test(table), describe_other_rule(predictions.errors, matched), *texts]
     if second is not None:
         table, second_at_256, by_reader = judge_by_reader(second, predictions, table)
         texts += by_reader
@@ -65,15 +65,12 @@ def run_test(network_class: Callable[[], nn.Module], args: Namespace) -> None:
         written.append(f"Table:       {args.csv_save_path}")
         all_images = args.pred_save_path.lower().endswith(".pdf")
         picture = draw_predictions(data, predictions, flagged, second_at_256, all_images)
-        pictures = [("Predictions: ", picture, args.pred_save_path)]
-        if has_landmarks(rows).any():
-            pictures.append(
-                ("Errors:      ", draw_errors(predictions.errors), args.error_save_path)
-            )
-        for label, figure, path in pictures:
-            save_picture(figure, path)
-            written.append(label + path)
-        if len(pictures) == 1:
+        save_picture(picture, args.pred_save_path)
+        written.append(f"Predictions: {args.pred_save_path}")
+        if is_annotated:
+            save_picture(draw_errors(predictions.errors), args.error_save_path)
+            written.append(f"Errors:      {args.error_save_path}")
+        else:
             written.append("Errors:      not drawn, as no landmark is annotated")
     finally:  # whatever happens to the files
         print(f"Predicted in {milliseconds:.1f} ms per image\n")
@@ -95,8 +92,10 @@ def judge_by_reader(
         "Not flagged": ~flagged,
         "Plausible annotations": review.is_plausible_row(table),
     }
-    by_flag = review.describe_review_by_reader(
-        compared[second_reader.PREDICTED_TO_SECOND].px, flagged
+    is_far = compared[second_reader.PREDICTED_TO_SECOND].px > review.REVIEW_ERROR
+    by_flag = (
+        f"Review: {flagged.sum()} flagged images have {is_far[flagged].sum()} of the "
+        f"{is_far.sum()} landmarks\n  more than {review.REVIEW_ERROR} px from the second reader"
     )
     distances = f"{second_reader.describe_readers(compared, groups)}\n{by_flag}"
     table = table.join(second_reader.reader_columns(second, compared, predictions.rate))
@@ -190,13 +189,13 @@ def refuse_checkpoint(
         )
 
 
-def find_judged(annotated: np.ndarray, untrained: set[str]) -> tuple[str, ...]:
-    """Return the landmarks whose predictions mean something, by which an image is flagged, and
-    print which are left out: those that no training image had, and those that no tested image has
-    although it has others. annotated: [N, 4, 2], NaN where a landmark is not annotated."""
+def find_judged(annotated: np.ndarray, untrained: set[str]) -> np.ndarray:
+    """Return the landmarks whose predictions mean something, by which an image is flagged, bool
+    [4]. Print which are left out: those that no training image had, and those that no tested image
+    has although it has others. annotated: [N, 4, 2], NaN where a landmark is not annotated."""
     is_known = np.isfinite(annotated).all(axis=2).any(axis=0)
     is_left_out = np.isin(LANDMARK_NAMES, list(untrained)) | (~is_known & is_known.any())
     if is_left_out.any():
         names = ", ".join(np.array(LANDMARK_NAMES)[is_left_out])
         print(f"The review flag leaves out {names}: not trained, or annotated in no tested image")
-    return tuple(np.array(LANDMARKS)[~is_left_out])
+    return ~is_left_out
