@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from common import ground_truth
 from common.annotation_quality.biometry import LIMITS, describe_data, measure_axes, within_limits
-from common.ground_truth import NAME_COLUMN, SPLITS, landmark_values
+from common.ground_truth import NAME_COLUMN, SPLITS, find_subjects, landmark_values
 
 PARTS = 10
 
@@ -17,7 +16,7 @@ def audit_table(table: pd.DataFrame, splits: dict[str, pd.DataFrame]) -> pd.Data
     columns = {NAME_COLUMN: table[NAME_COLUMN]}
     if "test" in splits:
         columns["split"] = pd.concat([pd.Series(name, s.index) for name, s in splits.items()])
-    subjects = ground_truth.find_subjects(table)
+    subjects = find_subjects(table)
     if subjects is not None:
         columns["subject"] = subjects
     return pd.DataFrame(columns).join(measure_axes(landmark_values(table, "x", "y"), table.index))
@@ -73,7 +72,7 @@ def describe_audit(
         lines.append(line(f"{name} is the left end", x[end_1] < x[end_2]))
     if "subject" in measures:
         subjects = measures["subject"][measures["subject"] != ""]
-        label = f"Subjects (by {ground_truth.find_subjects(table).name})"
+        label = f"Subjects (by {find_subjects(table).name})"
         lines.append(f"{label:<38}{subjects.nunique():5d}")
     return "\n".join(lines)
 

@@ -40,10 +40,8 @@ def are_comparable(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Return in which images two readers' landmarks, [N, 4, 2] each, can be matched: bool [N]. One
     must know all four ends and the other at least three. With fewer, the ends that happen to be
     known decide which diameter is taken for which, and they cross."""
-    known = np.isfinite(landmarks).all(axis=-1).sum(axis=1)
-    known_reference = np.isfinite(reference).all(axis=-1).sum(axis=1)
-    fewer, more = np.minimum(known, known_reference), np.maximum(known, known_reference)
-    return (more == 4) & (fewer >= 3)
+    is_known = np.isfinite([landmarks, reference]).all(axis=-1)  # reader, image, end
+    return is_known.sum(axis=(0, 2)) >= 4 + 3
 
 
 def in_best_order(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
