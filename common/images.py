@@ -186,9 +186,8 @@ def check_landmarks(
     problems = []
     for i, j in np.argwhere(refused):
         (x, y), (width, height) = points[i, j], sizes[i]
-        landmark = f"{names.iloc[i]}: {LANDMARK_NAMES[j]} ({x:g}, {y:g})"
-        where = f"lies outside the image of {width:g}×{height:g} px"
-        problems.append((names.index[i], f"{landmark} {where}"))
+        where = f"({x:g}, {y:g}) lies outside the image of {width:g}×{height:g} px"
+        problems.append((names.index[i], f"{names.iloc[i]}: {LANDMARK_NAMES[j]} {where}"))
     if problems:
         raise RowErrors(source, problems)
     count = outside.any(axis=2).sum()

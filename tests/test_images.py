@@ -466,6 +466,17 @@ def test_no_more_images_are_decoded_at_once_than_there_are_cores(tmp_path, monke
     assert max(numbers) == 2
 
 
+def test_a_folder_that_fails_while_it_is_read_is_told_as_that(tmp_path, monkeypatch):
+    """As one that is mounted from elsewhere may."""
+
+    def fail(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(np, "fromfile", fail)
+    with pytest.raises(UserError, match=r"row 1: 0\.png: cannot be read: Input/output error$"):
+        load(tmp_path, *ramps(tmp_path, 1))
+
+
 def test_lack_of_memory_is_not_told_as_a_bad_image(tmp_path, monkeypatch):
     error = cv2.error("OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to …")
     error.code = cv2.Error.StsNoMem
