@@ -19,7 +19,7 @@ from common.annotation_quality.second_reader import (
 from common.basics.arguments import PICTURES, Parser, add_data_arguments, ending_in
 from common.basics.errors import reports_errors
 from common.basics.files import check_outputs, write_table
-from common.images import load_images
+from common.images import load_images, to_256
 
 
 @reports_errors()
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     check_outputs(args)
     table = ground_truth.read_ground_truth(args.csv_path)
     data = load_images(table, args.image_folder_path)
-    second, at_256 = None, None
+    second = None
     if args.second_csv_path:
         second = read_second_reader(args.second_csv_path, data)
     splits = {"all": table}
@@ -45,19 +45,16 @@ def main(argv: list[str] | None = None) -> None:
     print(describe_audit(measures, table, splits))
     if second is not None:
         annotated = data.landmarks.numpy().astype(float)
-        second = second.matched_with(annotated)
-        compared, at_256 = compare_readers(annotated, second.at_256), second.at_256
+        compared = compare_readers(annotated, to_256(second, data.sizes))
+        print(f"\n{describe_readers(compared, audited_groups(measures))}")
         measures = measures.join(reader_columns(second, compared))
-        if ground_truth.has_landmarks(table).any():
-            groups = audited_groups(measures, splits)
-            print(f"\n{describe_readers(compared, groups)}")
     if args.csv_save_path:
         write_table(measures, args.csv_save_path)
         print(f"\nTable:   {args.csv_save_path}")
     if args.plot_save_path and measures["plausible"].isna().all():
         print("Picture: not drawn, as no image has all four landmarks")
     elif args.plot_save_path:
-        draw_audit(measures, data, at_256, args.plot_save_path)
+        draw_audit(measures, data, second, args.plot_save_path)
         print(f"Picture: {args.plot_save_path}")
 
 

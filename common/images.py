@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
-import stat
 import threading
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Callable
 
 import cv2
@@ -23,13 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common import RowErrors, UserError
-from common.ground_truth import (
-    LANDMARK_NAMES,
-    LEAVE_EMPTY,
-    NAME_COLUMN,
-    RATE_COLUMN,
-    landmark_values,
-)
+from common.ground_truth import LANDMARK_NAMES, NAME_COLUMN, RATE_COLUMN, landmark_values
 
 IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".tif", ".tiff", ".webp")
 IMAGE_SIZE = 256  # px, height and width of what the networks see
@@ -50,7 +43,7 @@ MIN_ROWS_ASKED = 3
 # images are 39 to 379 mm wide.
 NEAREST_CENTER = 0.2  # of the width, from the left; of the height, from above
 EXTREME_WIDTHS = (30, 500)  # mm
-Decoded = tuple[np.ndarray, tuple[int, int], int]  # an image, its (width, height) before, its bits
+Decoded = tuple[np.ndarray, tuple[int, int]]  # an image, and its (width, height) before
 
 
 @dataclass
@@ -109,14 +102,10 @@ def dataset_fingerprint(*sets: LandmarkImages) -> str:
 def list_images(image_folder: str) -> list[str]:
     """Return the names of a folder's images, in order, without HC18's masks. Raises UserError for a
     folder that cannot be read or holds no image files."""
-    files = [name for name in list_folder(image_folder) if not name.startswith(".")]
-    names = [name for name in files if _is_image(name)]
-    masks = [name for name in files if name.lower().endswith(IMAGE_ENDINGS) and not _is_image(name)]
+    names = list(filter(_is_image, list_folder(image_folder)))
     if not names:
-        reason = _describe_other_files(image_folder, files, masks)
-        raise UserError(f"{image_folder}: holds no image files{reason}")
-    if masks:
-        print(f"Left out, as named *_Annotation.*: {len(masks)}")
+        hint = _name_subfolder(image_folder, _is_image)
+        raise UserError(f"{image_folder}: holds no images ({', '.join(IMAGE_ENDINGS)}){hint}")
     return names
 
 
@@ -128,49 +117,36 @@ def list_folder(folder: str) -> list[str]:
         raise UserError(f"{folder}: cannot be read: {error.strerror}") from error
 
 
-def find_subfolder(folder: str, is_sought: Callable[[str], bool]) -> str:
-    """Return the path of the sub-folder with the most names that are sought, "" where none has any:
-    the folder above that of the images is easily given in its place."""
-    most, found = 0, ""
-    for name in list_folder(folder):
-        path = os.path.join(folder, name)
-        with contextlib.suppress(OSError):  # it is no folder, or cannot be read
-            number = sum(map(is_sought, os.listdir(path)))
-            if number > most:
-                most, found = number, path
-    return found
-
-
 def _is_image(name: str) -> bool:
     """Return whether a name is that of an image file, but not of one of HC18's masks."""
     is_mask = re.search(r"_annotation\.\w+$", name.lower())
     return name.lower().endswith(IMAGE_ENDINGS) and not name.startswith(".") and not is_mask
 
 
-def _describe_other_files(image_folder: str, files: list[str], masks: list[str]) -> str:
-    """Say what a folder without images holds instead, and what to do."""
-    subfolder = find_subfolder(image_folder, _is_image)
-    if subfolder:
-        return f", but its sub-folder {os.path.basename(subfolder)} does: give {subfolder}"
-    if masks:
-        return " but masks, *_Annotation.*: give the folder of the images that they belong to"
-    endings = sorted(set(re.findall(r"(?m)(?:\.nii)?\.[a-z]\w*$", "\n".join(files).lower())))
-    there = f"; there are {', '.join(endings)} files: convert them first" if endings else ""
-    return f" ({', '.join(IMAGE_ENDINGS)}){there}"
+def _name_subfolder(folder: str, is_sought: Callable[[str], bool]) -> str:
+    """Return a hint to the sub-folder with the most names that are sought, "" where none has any:
+    the folder above that of the images is easily given in its place."""
+    counts = Counter(path.parent for path in Path(folder).glob("*/*") if is_sought(path.name))
+    if not counts:
+        return ""
+    subfolder = max(counts, key=counts.get)
+    return f", but its sub-folder {subfolder.name} does: give {subfolder}"
 
 
 def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
     """Read, check and resize the images of a ground truth's rows, once, in threads. Raises
     UserError with every image that is missing or unreadable, or with the sub-folder that they are
-    in, else as place_landmarks does."""
+    in, else as check_landmarks does."""
     names, points = table[NAME_COLUMN].tolist(), landmark_values(table, "x", "y")
-    rate = table.get(RATE_COLUMN, pd.Series(np.nan, table.index)).to_numpy(np.float64)
-    folder = Path(image_folder)
-    files = {_stem(name): name for name in list_folder(image_folder)}
+    rate = table.reindex(columns=[RATE_COLUMN]).to_numpy(np.float64)[:, 0]
+    if set(names).isdisjoint(list_folder(image_folder)):
+        hint = _name_subfolder(image_folder, set(names).__contains__)
+        if hint:
+            raise UserError(f"{image_folder}: holds none of the images{hint}")
 
     def load(name: str) -> Decoded | str:
         try:
-            return read_image(folder, name, files)
+            return read_image(Path(image_folder), name)
         except UserError as error:
             return str(error)
 
@@ -178,36 +154,13 @@ def load_images(table: pd.DataFrame, image_folder: str) -> LandmarkImages:
         loading = threads.map(load, names)
         loaded = list(tqdm(loading, "Reading images", len(names), leave=False, unit="image"))
     problems = [(row, text) for row, text in zip(table.index, loaded) if isinstance(text, str)]
-    if len(problems) == len(names):
-        _refuse_parent(image_folder, names)
     if problems:
         raise RowErrors(image_folder, problems)
-    images, sizes, bits = zip(*loaded)
+    images, sizes = zip(*loaded)
     sizes = np.array(sizes, float)
-    at_256 = place_landmarks(points, sizes, rate, table[NAME_COLUMN], image_folder)
-    print(_describe_deep([of_one for of_one in bits if of_one > 8]), end="")
-    landmarks = torch.tensor(at_256, dtype=torch.float32)
+    check_landmarks(points, sizes, rate, table[NAME_COLUMN], image_folder)
+    landmarks = torch.tensor(to_256(points, sizes), dtype=torch.float32)
     return LandmarkImages(names, _stack(images), landmarks, sizes, points, rate)
-
-
-def _refuse_parent(image_folder: str, names: list[str]) -> None:
-    """Raise UserError where a sub-folder of a folder without these images holds them."""
-    subfolder = find_subfolder(image_folder, set(names).__contains__)
-    if subfolder:
-        raise UserError(
-            f"{image_folder}: holds none of the images, but its sub-folder "
-            f"{os.path.basename(subfolder)} does: give {subfolder}"
-        )
-
-
-def _describe_deep(bits: list[int]) -> str:
-    """Say how images of so many bits, above 8, were scaled; nothing where there is none."""
-    if not bits:
-        return ""
-    depths = f"{min(bits)} to {max(bits)}" if min(bits) < max(bits) else f"{bits[0]}"
-    if len(bits) == 1:
-        return f"1 image of {depths} bits, scaled to 8\n"
-    return f"{len(bits)} images of {depths} bits, each scaled to 8 on its own\n"
 
 
 def _stack(images: Sequence[np.ndarray]) -> Tensor:
@@ -217,24 +170,24 @@ def _stack(images: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
 
 
-def place_landmarks(
+def check_landmarks(
     points: np.ndarray, sizes: np.ndarray, rate: np.ndarray, names: pd.Series, source: str
-) -> np.ndarray:
-    """Return landmarks [N, 4, 2] in px of images of these sizes, [N, 2], (width, height), in px of
-    the 256×256 images. Print how many lie just outside, by one coordinate and MAX_OUTSIDE at most,
-    and a question where they, or the pixel sizes, seem to have another unit. rate: [N], mm per px.
-    names: of the images, by rows. Raises UserError, naming the source and the rows, for landmarks
-    that lie further out."""
+) -> None:
+    """Check landmarks [N, 4, 2] in px of images of these sizes, [N, 2], (width, height).
+
+    Prints how many lie just outside, by one coordinate and MAX_OUTSIDE at most, and a question
+    where they, or the pixel sizes, seem to have another unit. rate: [N], mm per px. names: of the
+    images, by rows. Raises UserError, naming the source and the rows, for landmarks that lie
+    further out.
+    """
     beyond = np.maximum(-points, points - sizes[:, None]) / sizes[:, None]  # of the side
     outside = (points < 0) | (points >= sizes[:, None])
     refused = outside.all(axis=2) | (beyond > MAX_OUTSIDE + 1e-9).any(axis=2)  # or by rounding
     problems = []
     for i, j in np.argwhere(refused):
         (x, y), (width, height) = points[i, j], sizes[i]
-        landmark = f"{names.iloc[i]}: {LANDMARK_NAMES[j]} ({x:g}, {y:g})"
-        where = f"lies outside the image of {width:g}×{height:g} px"
-        rule = f"one coordinate may, by {MAX_OUTSIDE:.0%} of the side; {LEAVE_EMPTY}"
-        problems.append((names.index[i], f"{landmark} {where} ({rule})"))
+        where = f"({x:g}, {y:g}) lies outside the image of {width:g}×{height:g} px"
+        problems.append((names.index[i], f"{names.iloc[i]}: {LANDMARK_NAMES[j]} {where}"))
     if problems:
         raise RowErrors(source, problems)
     count = outside.any(axis=2).sum()
@@ -242,62 +195,54 @@ def place_landmarks(
         print(f"{count} landmarks lie just outside their image, where the skull is cut off")
     for question in ask_about_units(points, sizes, rate):
         print(f"{source}: {question}")
-    return to_256(points, sizes)
 
 
 def ask_about_units(points: np.ndarray, sizes: np.ndarray, rate: np.ndarray) -> list[str]:
     """Return a question for each unit that is unlikely for images of this kind: of landmarks
-    [N, 4, 2], and of pixel sizes, [N], in mm per px."""
-    return [*_ask_about_landmarks(points, sizes), *_ask_about_pixel_sizes(sizes, rate)]
-
-
-def _ask_about_landmarks(points: np.ndarray, sizes: np.ndarray) -> list[str]:
-    """Ask where the heads lie too far to the left in the median, or one near to a border."""
+    [N, 4, 2], where the heads lie too far to the left in the median, or one near to the left or
+    upper border; and of pixel sizes, [N], in mm per px, where the images are too narrow or too wide
+    in the median, or one by far, or most of them square."""
+    questions = []
     middles = points.reshape(-1, 2, 2, 2).mean(axis=2)  # of the diameters: image, diameter, (x, y)
     has_middle = np.isfinite(middles).all(axis=2).any(axis=1)
     centers = np.nanmean(middles[has_middle], axis=1) / sizes[has_middle]
-    if len(centers) >= MIN_ROWS_ASKED and np.median(centers[:, 0]) < MIN_CENTER:
-        share = f"{np.median(centers[:, 0]):.2f}"
-        where = f"half of the heads have their centre left of {share} of the width"
-    elif (centers < NEAREST_CENTER).any():
-        near = (centers < NEAREST_CENTER).any(axis=1).sum()
-        where = f"{near} of {len(centers)} heads have their centre within a fifth of a border"
-    else:
-        return []
-    return [f"{where}. Are these px of the original images?"]
-
-
-def _ask_about_pixel_sizes(sizes: np.ndarray, rate: np.ndarray) -> list[str]:
-    """Ask where the images are too narrow or too wide in the median, or one by far, or square."""
+    is_asked = len(centers) >= MIN_ROWS_ASKED and np.median(centers[:, 0]) < MIN_CENTER
+    if is_asked or (centers < NEAREST_CENTER).any():
+        questions.append(
+            f"the centres of the heads lie at {np.median(centers[:, 0]):.2f} of the width in the "
+            f"median, one of them at {centers.min():.2f}. Are these px of the original images?"
+        )
     is_known = np.isfinite(rate)
-    if not is_known.any():
-        return []
-    widths, is_square = (rate * sizes[:, 0])[is_known], sizes[is_known, 0] == sizes[is_known, 1]
-    width, (low, high), (lowest, highest) = np.median(widths), IMAGE_WIDTHS, EXTREME_WIDTHS
-    is_asked = len(widths) >= MIN_ROWS_ASKED
-    if is_asked and (is_square.mean() > 0.5 or not low <= width <= high):
-        shape = ", most of them square" if is_square.mean() > 0.5 else ""
-        what = f"the images are {width:.4g} mm wide in the median{shape}"
-    elif widths.min() < lowest or widths.max() > highest:
-        number = ((widths < lowest) | (widths > highest)).sum()
-        what = f"{number} of {len(widths)} images are not {lowest} to {highest} mm wide"
-    else:
-        return []
-    return [f"by {RATE_COLUMN} {what}. Does it belong to these image files?"]
+    widths, is_square = (rate * sizes[:, 0])[is_known], (sizes[:, 0] == sizes[:, 1])[is_known]
+    (low, high), (lowest, highest) = IMAGE_WIDTHS, EXTREME_WIDTHS
+    is_asked = len(widths) >= MIN_ROWS_ASKED and (
+        is_square.mean() > 0.5 or not low <= np.median(widths) <= high
+    )
+    if is_asked or ((widths < lowest) | (widths > highest)).any():
+        questions.append(
+            f"by {RATE_COLUMN} the images are {widths.min():.4g} to {widths.max():.4g} mm wide, "
+            f"{np.median(widths):.4g} in the median, and {is_square.mean():.0%} of them "
+            "are square. Does it belong to these image files?"
+        )
+    return questions
 
 
-def read_image(folder: Path, name: str, files: Mapping[str, str]) -> Decoded:
-    """Return one image, resized bilinearly, its original (width, height), and its bits per channel.
+def read_image(folder: Path, name: str) -> Decoded:
+    """Return one image, resized bilinearly, and its original (width, height).
 
     uint8 [256, 256, C], C = 1 where it is grey, else 3 (RGB). EXIF's orientation (but not a TIFF's)
     and transparency are left out. 16-bit images are brought to 8 bits by the fewest bits that hold
     their largest value, so that a 12-bit image keeps its brightness.
-    files: the names in the folder by their stems, to name the one that may be meant.
     Raises UserError when the file is missing, no image, truncated, or of one value throughout.
     """
+    # A Mac writes "ä" as two characters, in names of files or in the ground truth.
+    spellings = (name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))
+    path = next(filter(os.path.isfile, (folder / spelling for spelling in spellings)), None)
+    if path is None:
+        raise UserError(f"{name}: no such file, or it cannot be read")
     try:
         # The bytes go through NumPy because cv2.imread cannot open every path on Windows.
-        content = np.fromfile(_find(folder, name, files), dtype=np.uint8)
+        content = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise UserError(f"{name}: cannot be read: {error.strerror}") from error
     with DECODING:
@@ -330,23 +275,4 @@ def _decode(content: np.ndarray, name: str) -> Decoded:
     image = np.atleast_3d(image)[..., ::-1]  # OpenCV's colours are BGR
     if (image == image[..., :1]).all():  # also a grey image saved as a coloured one
         image = image[..., :1].copy()
-    return image, (width, height), bits
-
-
-def _stem(name: str) -> str:
-    """Return the name of a file without its ending and the folders before it, which a table that
-    was made on Windows has with backslashes."""
-    return PureWindowsPath(name).stem
-
-
-def _find(folder: Path, name: str, files: Mapping[str, str]) -> Path:
-    """Return an image's path. Raises UserError if there is none, OSError if that cannot be seen."""
-    # A Mac writes "ä" as two characters, in names of files or in the ground truth.
-    for spelling in (name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))):
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            if not stat.S_ISREG(os.stat(folder / spelling).st_mode):  # a pipe would be waited for
-                raise UserError(f"{name}: is not a regular file")
-            return folder / spelling
-    other = files.get(_stem(name))
-    hint = f"; there is {other}" if other and other != name else ""  # its own: a link to nothing
-    raise UserError(f"{name}: no such image{hint}")
+    return image, (width, height)

@@ -28,10 +28,9 @@ def main(argv: list[str] | None = None) -> None:
     order = order_by_direction(landmarks)
     write_table(rename_ends(cells, order, args.csv_path), args.csv_save_path)
     changed = (order != np.arange(4)).any(axis=1).sum()
-    print(f"{changed} of {len(cells)} images have ends under other names now")
     incomplete = np.isnan(landmarks).any(axis=(1, 2)).sum()
-    if incomplete:
-        print(f"{incomplete} images lack a landmark and keep their names")
+    print(f"{changed} of {len(cells)} images have ends under other names now")
+    print(f"{incomplete} images lack a landmark and keep their names")
     print(f"Table: {args.csv_save_path}")
 
 

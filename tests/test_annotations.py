@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.annotation_quality.audit_table import describe_annotations, describe_splits
-from common.annotation_quality.biometry import describe_circumference
+from common.annotation_quality.biometry import describe_data
 from common.annotation_quality.end_names import describe_other_rule
+from common.annotation_quality.second_reader import describe_circumference
 from tests.conftest import ellipse, single_spaced, table_of
 
 
@@ -17,16 +17,27 @@ def test_plausible_annotations_and_subjects_shared_with_training_are_counted():
     rows.append(ellipse(80, 80, turn=0))  # neither is shorter
     table = table_of(*rows, names=names)
     splits = {"train": table[:2], "val": table[2:4], "test": table[4:]}
-    assert describe_splits(splits).splitlines() == [
+    lines = describe_data(splits).splitlines()
+    assert lines == [
         "Loaded 6 images",
         "Train: 2 | Val: 2 | Test: 2",
+        "4 of 6 annotations are plausible, 1 of 2 in test.",
+        "1 of 2 validation and 1 of 2 test images show a subject of training.",
     ]
-    assert describe_annotations(splits) == (
-        "4 of 6 annotations are plausible, 1 of 2 in test.\n"
-        "1 of 2 validation and 1 of 2 test images show a subject of training."
-    )
-    assert describe_splits({"all": table}) == "Loaded 6 images"
-    assert describe_annotations({"all": table}) == "4 of 6 annotations are plausible."
+    assert describe_data({"all": table}).splitlines() == [
+        "Loaded 6 images",
+        "4 of 6 annotations are plausible.",
+    ]
+    # Two of nobody are not the same one, and nothing is said of names that tell no subject.
+    nobody = table.assign(SubjectID=["a", "", "", "b", "a", ""])
+    splits = {"train": nobody[:2], "val": nobody[2:4], "test": nobody[4:]}
+    assert describe_data(splits).splitlines() == [
+        *lines[:3],
+        "0 of 2 validation and 1 of 2 test images show a subject of training.",
+    ]
+    splits["train"] = table[:2].replace("001_HC.png", "head.png")
+    splits |= {"val": table[2:4], "test": table[4:]}
+    assert describe_data(splits).splitlines() == lines[:3]
 
 
 def test_an_annotation_that_is_not_complete_is_not_counted_as_implausible():
@@ -35,14 +46,8 @@ def test_an_annotation_that_is_not_complete_is_not_counted_as_implausible():
         head, partly = ellipse(), ellipse()
         partly[missing] = np.nan
         table = table_of(head, partly)
-        assert describe_annotations({"all": table}) == "1 of 1 annotations are plausible."
-        assert describe_annotations({"all": table[1:]}) == (
-            "No image has all four landmarks, so no annotation can be found plausible."
-        )
-
-
-def test_nothing_is_said_of_annotations_where_there_are_none():
-    assert describe_annotations({"all": table_of(np.full((4, 2), np.nan))}) == ""
+        assert "1 of 1 annotations are plausible." in describe_data({"all": table})
+        assert describe_data({"all": table[1:]}) == "Loaded 1 images"
 
 
 @pytest.mark.parametrize(("matched", "asked"), [(49.99, True), (50.0, False)])
@@ -63,9 +68,15 @@ def test_circumferences_are_given_less_those_of_the_second_reader_in_each_group(
     """Found 2 mm longer and 4 mm shorter; the second image's annotation is not complete, and the
     third has no second reader."""
     nan = np.nan
-    off = {"annotated": pd.Series([5.0, nan, nan]), "predicted": pd.Series([2.0, -4, nan])}
+    table = pd.DataFrame(
+        {
+            "hc_mm": [305.0, nan, 300],
+            "hc_pred_mm": [302.0, 296, 300],
+            "second_hc_mm": [300, 300, nan],
+        }
+    )
     groups = {"All": np.ones(3, bool), "First": np.arange(3) == 0, "Last": np.arange(3) == 2}
-    title, *lines = map(single_spaced, describe_circumference(off, groups).splitlines())
+    title, *lines = map(single_spaced, describe_circumference(table, groups).splitlines())
     assert title.endswith("less the second reader's, mm (mean absolute error, bias)")
     assert lines == [
         "All, annotated 1 images 5.00 5.00",
@@ -73,5 +84,5 @@ def test_circumferences_are_given_less_those_of_the_second_reader_in_each_group(
         "First, annotated 1 images 5.00 5.00",
         "First, predicted 1 images 2.00 2.00",
     ]
-    assert describe_circumference({}, groups) == ""
-    assert describe_circumference({"annotated": off["annotated"]}, {"Last": groups["Last"]}) == ""
+    assert describe_circumference(table[["hc_mm", "hc_pred_mm"]], groups) == ""
+    assert describe_circumference(table, {"Last": groups["Last"]}) == ""

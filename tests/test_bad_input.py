@@ -152,7 +152,7 @@ def test_arguments_are_refused_before_any_work(kind, number, arguments, message,
         ("Trainer", 3, ["--encoder_weights", "ground_truth.csv"], "csv: not a PyTorch weights"),
         ("Trainer", 1, ["--initial_weights", "ground_truth.csv"], "csv: not a PyTorch weights"),
         ("Tester", 1, ["--model_path", "ground_truth.csv"], "csv: not a PyTorch weights"),
-        ("Tester", 1, ["--second_csv_path", "no.csv"], "error: no.csv: no such file"),
+        ("Tester", 1, ["--second_csv_path", "no.csv"], "error: no.csv: cannot be read: No such"),
     ],
 )
 def test_files_and_devices_that_cannot_be_used_are_refused_before_any_training(

@@ -1,16 +1,11 @@
-"""Diameters of known ellipses: their measures, circumference and errors."""
+"""Diameters of known ellipses: their measures and circumference."""
 
 import math
 
 import numpy as np
 import pytest
 
-from common.annotation_quality.biometry import (
-    circumference,
-    diameters,
-    measure_axes,
-    normalised_errors,
-)
+from common.annotation_quality.biometry import circumference, diameters, measure_axes
 from tests.conftest import ellipse
 
 
@@ -52,7 +47,6 @@ def test_an_annotation_is_plausible_up_to_the_limits_of_angle_midpoints_and_rati
     options, plausible
 ):
     landmarks = ellipse(**options)[None]
-    assert measure_axes(landmarks)["plausible"].tolist() == [plausible]
     assert measure_axes(landmarks)["plausible"].tolist() == [plausible]
 
 
@@ -124,25 +118,3 @@ def test_without_both_diameters_there_is_no_circumference():
     unknown = np.array([[math.nan, 90], [90, math.nan], [math.nan, math.nan], [0, 0]])
     assert np.isnan(circumference(unknown)).all()
     assert len(circumference(unknown)) == 4
-
-
-def test_the_normalised_error_is_the_mean_distance_of_the_better_paired_ends_over_the_length():
-    true = np.array([ellipse(100, 50, turn=0)])
-    shifted = true + np.array([3, 4])  # both ends of both diameters by 5 px
-    assert normalised_errors(shifted, true) == pytest.approx(np.array([[0.05, 0.10]]))
-    exchanged = true[:, [1, 0, 3, 2]]
-    assert normalised_errors(exchanged, true) == pytest.approx(np.zeros((1, 2)))
-    one_end = true.copy()
-    one_end[0, 1] += [0, 12]  # OFD-2 alone: 6 px on average
-    assert normalised_errors(one_end, true) == pytest.approx(np.array([[0.06, 0]]))
-    # Each diameter of each image is paired by itself: here OFD as it is, BPD exchanged.
-    images = np.concatenate([shifted[:, [0, 1, 3, 2]], one_end])
-    expected = np.array([[0.05, 0.10], [0.06, 0]])
-    assert normalised_errors(images, np.repeat(true, 2, axis=0)) == pytest.approx(expected)
-
-
-def test_normalised_error_of_no_length_is_unknown():
-    true = np.array([ellipse(short=0)])
-    error = normalised_errors(true + 1, true)[0]
-    assert error[0] == pytest.approx(math.sqrt(2) / 100)
-    assert math.isnan(error[1])

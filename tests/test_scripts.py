@@ -983,7 +983,7 @@ def test_each_script_is_a_command(kind, number, data_arguments, tmp_path, monkey
     with pytest.raises(SystemExit) as stopped:
         runpy.run_path(str(path), run_name="__main__")
     assert stopped.value.code == 2
-    assert capsys.readouterr().err == "error: no.csv: no such file\n"
+    assert capsys.readouterr().err == "error: no.csv: cannot be read: No such file or directory\n"
 
 
 def test_the_errors_are_printed_even_where_no_file_can_be_written(

@@ -8,12 +8,7 @@ import numpy as np
 import pandas as pd
 
 from common.annotation_quality.audit_table import implausibility, plausible_shares
-from common.annotation_quality.biometry import (
-    MAX_MIDPOINT_DISTANCE,
-    MIN_ANGLE,
-    MIN_RATIO,
-    within_limits,
-)
+from common.annotation_quality.biometry import LIMITS, within_limits
 from common.basics.pictures import (
     REVIEW_COLOR,
     add_legend,
@@ -23,13 +18,19 @@ from common.basics.pictures import (
     shorten,
     show_image,
 )
-from common.images import LandmarkImages
+from common.images import LandmarkImages, to_256
 
 if TYPE_CHECKING:  # matplotlib takes a second to import, and --help needs none of it
     from matplotlib.axes import Axes
 
 
 WORST_SHOWN = 9
+# Of each measure, the end of its axis and its label.
+SHOWN = {
+    "angle": (90, "angle between the diameters (°)"),
+    "midpoint_distance": (1, "distance of their midpoints / longer one (last bar: and more)"),
+    "ratio": (1, "shorter / longer one"),
+}
 
 
 def draw_audit(
@@ -37,14 +38,17 @@ def draw_audit(
 ) -> None:
     """Draw the three measures of an audit_table with their limits, the plausible_shares along the
     rows, and the worst images, nine at most, with the landmarks of one or both readers. second:
-    those of the second reader [N, 4, 2], in px of the 256×256 images."""
-    beyond = implausibility(table).sort_values(ascending=False, kind="stable")
-    worst = beyond.index[beyond > 0][:WORST_SHOWN]
+    those of the second reader [N, 4, 2], in px of the original images."""
+    beyond = implausibility(table)
+    worst = beyond[beyond > 0].nlargest(WORST_SHOWN).index
     picture = new_picture(18, 17)
     top, bottom = picture.subfigures(2, 1, height_ratios=(1, 3))
     count, plausible = table["plausible"].count(), table["plausible"].sum()
     picture.suptitle(f"Audit of {count} annotations: {plausible} plausible", fontsize=16)
-    _draw_audit_measures(top.subplots(1, 4), table, plausible_shares(table))
+    *of_measures, along_the_rows = top.subplots(1, 4)
+    for axis, measure in zip(of_measures, LIMITS):
+        _draw_measure(axis, table, measure)
+    _draw_shares(along_the_rows, *plausible_shares(table))
     bottom.suptitle("The least plausible" if len(worst) else "None is implausible")
     grid = list(bottom.subplots(3, 3).flat)
     for axis in grid[len(worst) :]:
@@ -57,7 +61,8 @@ def draw_audit(
         axis.set_aspect(height / width)  # as the original, of which these are the pixels
         mark_landmarks(axis, landmarks, "ground truth")
         if second is not None:
-            mark_landmarks(axis, second[index], "second reader")
+            at_256 = to_256(second[one], data.sizes[one])[0]
+            mark_landmarks(axis, at_256, "second reader")
         row = table.loc[index]
         measures = f"{row['angle']:.0f}°, midpoints {row['midpoint_distance']:.2f}"
         title = f"{shorten(data.names[index])}\n{measures}, ratio {row['ratio']:.2f}"
@@ -67,22 +72,19 @@ def draw_audit(
     save_picture(picture, path)
 
 
-def _draw_audit_measures(
-    axes: np.ndarray, table: pd.DataFrame, shares: tuple[np.ndarray, np.ndarray] | None
-) -> None:
-    """Draw how the three measures are distributed, and the plausible shares along the rows."""
-    angle, midpoint_distance, ratio, along_the_rows = axes
-    _draw_audit_measure(angle, table, "angle", MIN_ANGLE, end=90)
-    _draw_audit_measure(midpoint_distance, table, "midpoint_distance", MAX_MIDPOINT_DISTANCE, 1)
-    _draw_audit_measure(ratio, table, "ratio", MIN_RATIO, end=1)
-    angle.set(xlabel="angle between the diameters (°)", ylabel="images")
-    label = "distance of their midpoints / longer one (last bar: and more)"
-    midpoint_distance.set(xlabel=label, ylabel="images")
-    ratio.set(xlabel="shorter / longer one", ylabel="images")
-    if shares is None:
-        along_the_rows.set_axis_off()
-    else:
-        _draw_shares(along_the_rows, *shares)
+def _draw_measure(axis: Axes, table: pd.DataFrame, measure: str) -> None:
+    """Draw how a measure is distributed, and its limit."""
+    (limit, side), (end, label) = LIMITS[measure], SHOWN[measure]
+    is_known = table[measure].notna()
+    values, passed = table[measure][is_known], within_limits(table)[measure][is_known]
+    shown, edges = values.clip(upper=end), np.linspace(0, end, 46)  # one edge is the limit
+    colors = ["0.65", REVIEW_COLOR]
+    axis.hist([shown[passed], shown[~passed]], edges, stacked=True, color=colors, edgecolor="white")
+    axis.axvline(limit, color="black", linestyle="--", label=f"limit {limit:g}")
+    axis.set(title=f"{passed.sum()} of {len(values)} {side} {limit:g}", xlim=(0, end))
+    axis.set(xlabel=label, ylabel="images")
+    axis.yaxis.get_major_locator().set_params(integer=True)
+    axis.legend()
 
 
 def _draw_shares(axis: Axes, bounds: np.ndarray, heights: np.ndarray) -> None:
@@ -97,19 +99,3 @@ def _draw_shares(axis: Axes, bounds: np.ndarray, heights: np.ndarray) -> None:
         axis.legend(loc="upper left")
     axis.set(title="Plausible annotations along the rows", xlabel="row", ylabel="%")
     axis.set(xlim=(0, bounds[-1]), ylim=(0, 100))
-
-
-def _draw_audit_measure(
-    axis: Axes, table: pd.DataFrame, measure: str, limit: float, end: float
-) -> None:
-    """Draw how a measure is distributed, and its limit."""
-    is_known = table[measure].notna()
-    values, passed = table[measure][is_known], within_limits(table)[measure][is_known]
-    shown, edges = values.clip(upper=end), np.linspace(0, end, 46)  # one edge is the limit
-    colors = ["0.65", REVIEW_COLOR]
-    axis.hist([shown[passed], shown[~passed]], edges, stacked=True, color=colors, edgecolor="white")
-    axis.axvline(limit, color="black", linestyle="--", label=f"limit {limit:g}")
-    side = "below" if measure == "midpoint_distance" else "above"
-    axis.set(title=f"{passed.sum()} of {len(values)} {side} {limit:g}", xlim=(0, end))
-    axis.yaxis.get_major_locator().set_params(integer=True)
-    axis.legend()

@@ -1,18 +1,22 @@
-"""The two diameters of a head: lengths, errors, circumference, and whether they can be its axes."""
+"""The two diameters of a head: lengths, circumference, and whether they can be its axes."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
+from common.ground_truth import find_subjects, landmark_values
+
 DIAMETERS = ("ofd", "bpd")  # as in the names of columns
 
 # OFD and BPD are the axes of one head in one plane, and a skull there is close to an ellipse: its
 # axes are perpendicular, halve each other, and their ratio, the cephalic index, is 0.78 ± 0.04
 # (Hadlock et al. 1981). The limits leave room for unusual heads and for an imprecise hand.
-MIN_ANGLE = 70.0  # degrees between the two
-MAX_MIDPOINT_DISTANCE = 0.2  # of the longer one
-MIN_RATIO = 0.6  # of the shorter to the longer one; over four standard deviations below
+LIMITS = {
+    "angle": (70.0, "above"),  # degrees between the two
+    "midpoint_distance": (0.2, "below"),  # of the longer one
+    "ratio": (0.6, "above"),  # of the shorter to the longer one; four standard deviations below
+}
 
 
 def diameters(landmarks: np.ndarray) -> np.ndarray:
@@ -67,39 +71,31 @@ def within_limits(measures: pd.DataFrame) -> pd.DataFrame:
     each. What is NaN is not."""
     return pd.DataFrame(
         {
-            "angle": measures["angle"] > MIN_ANGLE,
-            "midpoint_distance": measures["midpoint_distance"] < MAX_MIDPOINT_DISTANCE,
-            "ratio": measures["ratio"] > MIN_RATIO,
+            measure: measures[measure] > limit if side == "above" else measures[measure] < limit
+            for measure, (limit, side) in LIMITS.items()
         }
     )
 
 
-def normalised_errors(predicted: np.ndarray, annotated: np.ndarray) -> np.ndarray:
-    """Return, for each diameter, the mean distance of its two ends over its annotated length.
-
-    predicted, annotated: [N, 4, 2] in pixels of the original image. Returns [N, 2] for (OFD, BPD),
-    NaN where the length is 0. Which end is called 1 is a convention, so of the two ways to pair
-    them the better one counts, as in the multi-centre fetal biometry benchmark (Di Vece et al.
-    2025).
-    """
-    # image, diameter, end, (x, y)
-    found, true = predicted.reshape(-1, 2, 2, 2), annotated.reshape(-1, 2, 2, 2)
-    as_named = np.linalg.norm(found - true, axis=-1).mean(axis=-1)  # image, diameter
-    exchanged = np.linalg.norm(found - true[:, :, ::-1], axis=-1).mean(axis=-1)
-    lengths = diameters(annotated)
-    return np.minimum(as_named, exchanged) / np.where(lengths > 0, lengths, np.nan)
-
-
-def describe_circumference(off: dict[str, pd.Series], groups: dict[str, np.ndarray]) -> str:
-    """Say how far circumferences of the head are from a second reader's, in groups of images, bool
-    [N] by name. off: by who measured them, their difference from the second reader's, [N] in mm,
-    NaN where it is not known; "" where none is known."""
-    lines = []
-    for group, is_in in groups.items():
-        for label, of_all in off.items():
-            known = of_all[is_in].dropna()
-            if len(known):
-                figures = f"{known.abs().mean():8.2f}{known.mean():8.2f}"
-                lines.append(f"  {f'{group}, {label}':<34}{len(known):>5} images{figures}")
-    title = "Circumference of the head less the second reader's, mm (mean absolute error, bias)"
-    return "\n".join([title, *lines]) if lines else ""
+def describe_data(splits: dict[str, pd.DataFrame]) -> str:
+    """Say how many images there are, in which splits (`train`, `val` and `test`, or `all`); how
+    many annotations are plausible, where any has all four landmarks; and how many images show a
+    subject of training, where that is known."""
+    table = pd.concat(splits.values())
+    lines = [f"Loaded {len(table)} images"]
+    plausible = measure_axes(landmark_values(table, "x", "y"), table.index)["plausible"]
+    in_test = ""
+    if "test" in splits:
+        lines.append(" | ".join(f"{name.capitalize()}: {len(s)}" for name, s in splits.items()))
+        of_test = plausible[splits["test"].index]
+        in_test = f", {of_test.sum()} of {of_test.count()} in test"
+    if plausible.count():
+        share = f"{plausible.sum()} of {plausible.count()} annotations are plausible"
+        lines.append(f"{share}{in_test}.")
+    subjects = find_subjects(table)
+    if "test" in splits and subjects is not None:
+        of_training = set(subjects[splits["train"].index]) - {""}  # not known
+        val, test = (subjects[splits[name].index].isin(of_training) for name in ("val", "test"))
+        seen = f"{val.sum()} of {len(val)} validation and {test.sum()} of {len(test)} test images"
+        lines.append(f"{seen} show a subject of training.")
+    return "\n".join(lines)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from common import UserError
-from common.ground_truth import LANDMARK_NAMES, LANDMARKS, landmark_values, plain_column
+from common.ground_truth import LANDMARKS, landmark_values, plain_column
 
 MIN_NAMED_BY_DIRECTION = 0.75  # of the rows: 0.5 is chance, the report's file has 0.94 and 0.96
 
@@ -25,26 +25,17 @@ def order_by_direction(landmarks: np.ndarray) -> np.ndarray:
     landmarks: [N, 4, 2], (x, y) in px, y downwards. An image of which an end is NaN keeps its
     names: the direction of one diameter, at least, is not known.
     """
-    diameters = landmarks.reshape(-1, 2, 2, 2)  # image, diameter, end, (x, y)
-    across, down = np.moveaxis(np.abs(diameters[:, :, 1] - diameters[:, :, 0]), -1, 0)
+    ends = landmarks.reshape(-1, 2, 2, 2)  # image, diameter, end, (x, y)
+    across, down = np.moveaxis(np.abs(ends[:, :, 1] - ends[:, :, 0]), -1, 0)
     steepness = np.arctan2(down, across)  # [N, 2]: 0 is level, π/2 upright
-    is_exchanged = (steepness[:, 1] > steepness[:, 0]).astype(int)
-    images = np.arange(len(landmarks))
-    ofd, bpd = diameters[images, is_exchanged], diameters[images, 1 - is_exchanged]
-    starts_below = (ofd[:, 0, 1] > ofd[:, 1, 1]).astype(int)
-    starts_right = (bpd[:, 0, 0] > bpd[:, 1, 0]).astype(int)
-    first_of_ofd, first_of_bpd = 2 * is_exchanged, 2 * (1 - is_exchanged)
-    order = np.stack(
-        [
-            first_of_ofd + starts_below,
-            first_of_ofd + 1 - starts_below,
-            first_of_bpd + starts_right,
-            first_of_bpd + 1 - starts_right,
-        ],
-        axis=1,
-    )
-    is_complete = np.isfinite(landmarks).all(axis=(1, 2))
-    return np.where(is_complete[:, None], order, np.arange(4))
+    order = np.tile(np.arange(4), (len(landmarks), 1))
+    order[steepness[:, 1] > steepness[:, 0]] = [2, 3, 0, 1]
+    x, y = np.moveaxis(np.take_along_axis(landmarks, order[..., None], axis=1), -1, 0)
+    ofd_is_reversed, bpd_is_reversed = y[:, 0] > y[:, 1], x[:, 2] > x[:, 3]
+    order[ofd_is_reversed] = order[ofd_is_reversed][:, [1, 0, 2, 3]]
+    order[bpd_is_reversed] = order[bpd_is_reversed][:, [0, 1, 3, 2]]
+    order[np.isnan(landmarks).any(axis=(1, 2))] = np.arange(4)
+    return order
 
 
 def rename_ends(cells: pd.DataFrame, order: np.ndarray, csv_path: str) -> pd.DataFrame:
@@ -70,28 +61,19 @@ def rename_ends(cells: pd.DataFrame, order: np.ndarray, csv_path: str) -> pd.Dat
     return pd.DataFrame(renamed, columns=cells.columns)
 
 
-def count_named_by_direction(table: pd.DataFrame) -> dict[str, tuple[int, int]]:
-    """Return, for OFD-1 and BPD-1, in how many rows it is the upper or the left end of its
-    diameter, and in how many rows both ends are annotated."""
-    points = landmark_values(table, "x", "y")
-    counts = {}
-    for first, axis in (("OFD-1", 1), ("BPD-1", 0)):
-        i = LANDMARK_NAMES.index(first)
-        difference = points[:, i + 1, axis] - points[:, i, axis]  # NaN where one is not annotated
-        counts[first] = (int((difference > 0).sum()), int(np.isfinite(difference).sum()))
-    return counts
-
-
 def describe_end_names(table: pd.DataFrame) -> str:
     """Return a line for a whole ground truth whose ends are not named by their direction, else "".
 
     That is where OFD-1 is the upper end, or BPD-1 the left one, in less than MIN_NAMED_BY_DIRECTION
     of the rows that have both ends.
     """
-    counts = count_named_by_direction(table)
-    if all(named >= MIN_NAMED_BY_DIRECTION * known for named, known in counts.values()):
+    ofd_1, ofd_2, bpd_1, bpd_2 = landmark_values(table, "x", "y").transpose(1, 2, 0)  # (x, y), N
+    down, right = ofd_2[1] - ofd_1[1], bpd_2[0] - bpd_1[0]  # NaN where an end is not annotated
+    upper, ofd_known = (down > 0).sum(), np.isfinite(down).sum()
+    left, bpd_known = (right > 0).sum(), np.isfinite(right).sum()
+    is_named = upper >= MIN_NAMED_BY_DIRECTION * ofd_known
+    if is_named and left >= MIN_NAMED_BY_DIRECTION * bpd_known:
         return ""
-    (upper, ofd_known), (left, bpd_known) = counts["OFD-1"], counts["BPD-1"]
     return (
         f"OFD-1 is the upper end in {upper} of {ofd_known} rows, and BPD-1 the left one in {left} "
         f"of {bpd_known}. A network learns names that the direction gives, and Hypothesis 2's flip "
@@ -105,13 +87,11 @@ def describe_other_rule(errors: np.ndarray, matched: np.ndarray) -> str:
     half once their ends are matched, else "". errors, matched: [N, 4] in px of the 256×256 image,
     by name and with the ends matched; NaN where a landmark is not annotated."""
     is_complete = np.isfinite(errors).all(axis=1)
-    if not is_complete.any():
-        return ""
-    by_name, best = errors[is_complete].mean(), matched[is_complete].mean()
-    if not best < by_name / 2:
+    by_name, best = errors[is_complete], matched[is_complete]
+    if best.sum() >= by_name.sum() / 2:  # or there is none
         return ""
     return (
-        f"The mean error of images with four ends is {by_name:.2f} px by name and {best:.2f} px "
-        "with the ends\nnamed as it suits each image best. Are they named by another rule than in "
-        "training\n(ReadMe_Complete.txt, DATA FORMAT)?"
+        f"The mean error of images with four ends is {by_name.mean():.2f} px by name and "
+        f"{best.mean():.2f} px with the ends\nnamed as it suits each image best. Are they named "
+        "by another rule than in training\n(ReadMe_Complete.txt, DATA FORMAT)?"
     )

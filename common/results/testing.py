@@ -16,8 +16,7 @@ from torch import nn
 
 from common import UserError, evaluation, ground_truth, images
 from common.annotation_quality import second_reader
-from common.annotation_quality.audit_table import describe_annotations, describe_splits
-from common.annotation_quality.biometry import describe_circumference
+from common.annotation_quality.biometry import describe_data
 from common.annotation_quality.end_names import describe_other_rule
 from common.basics.files import check_outputs, write_table
 from common.basics.pictures import save_picture
@@ -78,14 +77,12 @@ def run_test(network_class: Callable[[], nn.Module], args: Namespace) -> None:
 
 
 def judge_by_reader(
-    second: second_reader.SecondReader, predictions: evaluation.Predictions, table: pd.DataFrame
+    second: np.ndarray, predictions: evaluation.Predictions, table: pd.DataFrame
 ) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
     """Return the table with the columns of a second reader, this reader's landmarks [N, 4, 2] in px
     of the 256×256 image, and how far apart annotations, predictions and this reader are."""
-    second = second.matched_with(predictions.annotated)
-    compared = second_reader.compare_readers(
-        predictions.annotated, second.at_256, predictions.predicted
-    )
+    at_256 = images.to_256(second, predictions.sizes)
+    compared = second_reader.compare_readers(predictions.annotated, at_256, predictions.predicted)
     flagged = table["review"].to_numpy(bool)
     groups = {
         "All images": np.ones(len(table), bool),
@@ -99,12 +96,8 @@ def judge_by_reader(
     )
     distances = f"{second_reader.describe_readers(compared, groups)}\n{by_flag}"
     table = table.join(second_reader.reader_columns(second, compared, predictions.rate))
-    off = {
-        name: table[column] - table["second_hc_mm"]
-        for name, column in (("annotated", "hc_mm"), ("predicted", "hc_pred_mm"))
-        if "second_hc_mm" in table
-    }
-    return table, second.at_256, [distances, describe_circumference(off, groups)]
+    circumferences = second_reader.describe_circumference(table, groups)
+    return table, at_256, [distances, circumferences]
 
 
 def read_tested_rows(args: Namespace) -> tuple[pd.DataFrame, str]:
@@ -127,7 +120,7 @@ def read_tested_rows(args: Namespace) -> tuple[pd.DataFrame, str]:
     splits = {"all": rows}
     if split != "all":
         splits = ground_truth.split_ground_truth(rows, args.split_by, args.csv_path)
-    print(f"{describe_splits(splits)}\n{describe_annotations(splits)}".rstrip())
+    print(describe_data(splits))
     return splits[split], split
 
 

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from tqdm import tqdm
 
 from common import UserError, ground_truth
-from common.annotation_quality.audit_table import describe_annotations, describe_splits
+from common.annotation_quality.biometry import describe_data
 from common.annotation_quality.end_names import describe_end_names
 from common.augmentation import Augment
 from common.basics import processes
@@ -54,8 +54,7 @@ def load_data(args: Namespace, device: torch.device) -> tuple[LandmarkImages, La
     """
     table = ground_truth.read_ground_truth(args.csv_path)
     splits = ground_truth.split_ground_truth(table, args.split_by, args.csv_path)
-    print(describe_splits(splits))
-    print(describe_annotations(splits))
+    print(describe_data(splits))
     print(describe_end_names(table), end="")
 
     train = splits["train"][has_landmarks(splits["train"])]
