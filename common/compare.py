@@ -19,7 +19,7 @@ from common.basics.arguments import PICTURES, Parser, ending_in
 from common.basics.errors import reports_errors
 from common.basics.files import check_outputs, write_table
 from common.comparison import inputs, text
-from common.comparison.frame import REPORTED, as_written, compare, report_frame, training_frame
+from common.comparison.frame import REPORTED, as_written, compare, report_frame
 from common.comparison.picture import draw_comparison
 
 MAX_TESTS = 26
@@ -87,10 +87,7 @@ def main(argv: list[str] | None = None) -> None:
     recipes = by_name(names, tables)
     reports = [f"{REPORTED}{number}" for number in args.report or ["-"] * len(recipes)]
 
-    frame, remarks = compare(recipes)
-    if trainings:
-        of_recipes = by_name(names, [figures for figures, _ in trainings])
-        frame = pd.concat([frame, training_frame(of_recipes)])
+    frame, remarks = compare(recipes, by_name(names, [figures for figures, _ in trainings]))
     if args.report:
         frame = pd.concat([frame, report_frame(frame, args.report)])
     for path, table, (_, checksums) in zip(paths, tables, trainings):

@@ -7,7 +7,6 @@ once, on the same images as all others.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +35,13 @@ LESS, IMAGES_ERROR, TRAININGS_ERROR, WON, OF_PAIRS, AS_FAR = (
 )
 REPORTED = "report "  # the number of the hypothesis follows
 Recipes = dict[str, list[pd.DataFrame]]  # the tables of its trainings by the name of the recipe
+Trainings = dict[str, list[dict[str, float]]]  # the figures of read_training by the same names
 Row = dict[str, Any]  # what it lacks is NaN
 
 
-def compare(recipes: Recipes) -> tuple[pd.DataFrame, list[str]]:
+def compare(recipes: Recipes, trainings: Trainings) -> tuple[pd.DataFrame, list[str]]:
     """Compare recipes on all images, on those with a plausible annotation, with the ends matched,
-    and by a second reader.
+    and by a second reader; then their trainings, if there is anything on these.
 
     recipes: tables of the same images in the same order. Returns a table with COLUMNS and AGAINST:
     of which images, which figure, of which recipe, its value (the mean over the trainings), the
@@ -49,7 +49,7 @@ def compare(recipes: Recipes) -> tuple[pd.DataFrame, list[str]]:
     against which other recipe; what is not known is NaN. And a remark on each group that would be
     of no images, or of all images once more.
     """
-    parts, remarks = [_compare_by(ERROR, recipes, ALL_IMAGES)], []
+    rows, remarks = _compare_by(ERROR, recipes, ALL_IMAGES), []
     tables = list(itertools.chain(*recipes.values()))
     first = tables[0]
     if PLAUSIBLE in first:
@@ -58,7 +58,7 @@ def compare(recipes: Recipes) -> tuple[pd.DataFrame, list[str]]:
         title = f"The {plausible.sum()} of {is_annotated.sum()} images with a plausible annotation"
         if 0 < plausible.sum() < is_annotated.sum():
             some = {name: [t[plausible] for t in of_one] for name, of_one in recipes.items()}
-            parts.append(_compare_by(ERROR, some, title))
+            rows += _compare_by(ERROR, some, title)
         else:
             remarks.append(f"{title}: {'all of them' if plausible.any() else 'none'}")
     for title, column in (
@@ -67,18 +67,12 @@ def compare(recipes: Recipes) -> tuple[pd.DataFrame, list[str]]:
     ):
         has_errors = [f"ofd_1_{column}" in table for table in tables]
         if all(has_errors) and np.isfinite(errors_of(first, column)).any():
-            parts.append(_compare_by(column, recipes, title))
+            rows += _compare_by(column, recipes, title)
         elif any(has_errors):
             remarks.append(f"{title}: not in all tables, or of none of these images")
-    return pd.concat(parts, ignore_index=True), remarks
-
-
-def training_frame(trainings: dict[str, list[dict[str, float]]]) -> pd.DataFrame:
-    """Return the rows on the trainings of each recipe, the figures of read_training by its name."""
-    rows = []
     for name, figures in trainings.items():
-        rows += _recipe_rows(name, pd.DataFrame(figures))
-    return _frame(rows, TRAINING)
+        rows += _recipe_rows(TRAINING, name, pd.DataFrame(figures))
+    return pd.DataFrame(rows, columns=[*COLUMNS, AGAINST]), remarks
 
 
 def report_frame(frame: pd.DataFrame, hypotheses: list[str]) -> pd.DataFrame:
@@ -103,11 +97,7 @@ def as_written(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[COLUMNS].astype({"trainings": "Int64"})
 
 
-def _frame(rows: Iterable[Row], images: str) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=[*COLUMNS, AGAINST]).assign(images=images)
-
-
-def _compare_by(column: str, recipes: Recipes, images: str) -> pd.DataFrame:
+def _compare_by(column: str, recipes: Recipes, images: str) -> list[Row]:
     """Compare recipes by the errors in this column of each landmark. images: of which these are."""
     errors = {
         name: np.stack([errors_of(table, column) for table in tables])
@@ -119,22 +109,22 @@ def _compare_by(column: str, recipes: Recipes, images: str) -> pd.DataFrame:
         if of_trainings[0] is not None:  # the images are the same in all trainings
             resampled[name] = sum(of_trainings) / len(of_trainings)
         figures = pd.DataFrame([all_figures(table, column) for table in tables])
-        rows += _recipe_rows(name, figures, resampled.get(name))
+        rows += _recipe_rows(images, name, figures, resampled.get(name))
     for first, second in itertools.combinations(recipes, 2):
         for row in _pair_rows(first, second, errors, resampled):
-            rows.append({"test": first, AGAINST: second, **row})
-    return _frame(rows, images)
+            rows.append({"images": images, "test": first, AGAINST: second, **row})
+    return rows
 
 
 def _recipe_rows(
-    name: str, figures: pd.DataFrame, resampled: pd.DataFrame | None = None
+    images: str, name: str, figures: pd.DataFrame, resampled: pd.DataFrame | None = None
 ) -> list[Row]:
     """Return the rows of a recipe. figures: a row for each training, a column for each figure.
     resampled: the figures of the recipe in each resample of the images."""
     rows = []
     for figure, values in figures.items():
-        row = {"figure": figure, "test": name, AGAINST: "", "trainings": len(values)}
-        row["value"] = values.mean(skipna=False)
+        row = {"images": images, "figure": figure, "test": name, AGAINST: ""}
+        row |= {"value": values.mean(skipna=False), "trainings": len(values)}
         if len(values) > 1:
             row |= {"lowest": values.min(), "highest": values.max()}
         if resampled is not None and figure in resampled:

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-LEVEL = 0.95
-
 
 def compare_recipes(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float, float]:
     """Return the lower and the upper end of the 95 % interval of the difference of two recipes'
@@ -47,7 +45,7 @@ def compare_recipes(first: np.ndarray, second: np.ndarray) -> tuple[float, float
     fewest = min(number, *map(len, means)) - 1
     # Rounding aside, only a variance of 0 has no spread.
     degrees = max(variance**2 / spread, fewest) if spread > 0 else fewest
-    reach = student_quantile((1 + LEVEL) / 2, degrees) * math.sqrt(variance)
+    reach = student_quantile(0.975, degrees) * math.sqrt(variance)
     low, high = float(difference - reach), float(difference + reach)
     return low, high, math.sqrt(images), math.sqrt(sum(trainings))
 
