@@ -12,14 +12,12 @@ import os
 from argparse import Namespace
 from typing import Any
 
-import pandas as pd
-
 from common import UserError
 from common.basics.arguments import PICTURES, Parser, ending_in
 from common.basics.errors import reports_errors
 from common.basics.files import check_outputs, write_table
 from common.comparison import inputs, text
-from common.comparison.frame import REPORTED, as_written, compare, report_frame
+from common.comparison.frame import REPORTED, as_written, compare, with_report
 from common.comparison.picture import draw_comparison
 
 MAX_TESTS = 26
@@ -89,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
 
     frame, remarks = compare(recipes, by_name(names, [figures for figures, _ in trainings]))
     if args.report:
-        frame = pd.concat([frame, report_frame(frame, args.report)])
+        frame = with_report(frame, args.report)
     for path, table, (_, checksums) in zip(paths, tables, trainings):
         if table[inputs.SHA256][0] not in ("", *checksums):
             remarks.append(f"{path}: not a test of the best weights of its checkpoint: test again")

@@ -75,20 +75,17 @@ def compare(recipes: Recipes, trainings: Trainings) -> tuple[pd.DataFrame, list[
     return pd.DataFrame(rows, columns=[*COLUMNS, AGAINST]), remarks
 
 
-def report_frame(frame: pd.DataFrame, hypotheses: list[str]) -> pd.DataFrame:
-    """Return the rows of the report's own figures of these hypotheses, "1" to "3", as far as a
-    comparison has them: as a test called "report 1" and so on."""
-    report = read_report().astype({"hypothesis": str})
+def with_report(frame: pd.DataFrame, hypotheses: list[str]) -> pd.DataFrame:
+    """Return a comparison with the report's own figures of these hypotheses, "1" to "3", as far as
+    it has them otherwise: as tests called "report 1" and so on. In the file of these figures,
+    `section` says where in the report each one stands."""
+    path = Path(__file__).with_name("figures_of_the_report.csv")
+    report = pd.read_csv(path, dtype={"hypothesis": str})
     report = report[report["hypothesis"].isin(hypotheses)]
     groups = frame[frame["images"].isin([ALL_IMAGES, TRAINING])]
     found = groups[["images", "figure", AGAINST]].drop_duplicates().merge(report, on="figure")
-    return found.assign(test=REPORTED + found["hypothesis"]).reindex(columns=frame.columns)
-
-
-def read_report() -> pd.DataFrame:
-    """Return the report's own figures: `hypothesis`, `figure`, `value`, and the `section` of the
-    report that each comes from."""
-    return pd.read_csv(Path(__file__).with_name("figures_of_the_report.csv"))
+    found["test"] = REPORTED + found["hypothesis"]
+    return pd.concat([frame, found.reindex(columns=frame.columns)], ignore_index=True)
 
 
 def as_written(frame: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +92,7 @@ def _pixel_size(table: pd.DataFrame) -> pd.Series:
     return mm.where(px > 0).sum(axis=1) / px.where(mm.notna()).sum(axis=1)
 
 
-def check_same(paths: Sequence[str], tables: Sequence[pd.DataFrame]) -> None:
+def check_same(paths: list[str], tables: list[pd.DataFrame]) -> None:
     """Raise UserError, naming the first such image, for tables of different images, and where a
     column that two tables have is not known of the same images, or does not depend on the network
     and is not the same."""
@@ -113,9 +112,7 @@ def check_same(paths: Sequence[str], tables: Sequence[pd.DataFrame]) -> None:
                 )
 
 
-def check_repeated(
-    names: Sequence[str], paths: Sequence[str], tables: Sequence[pd.DataFrame]
-) -> None:
+def check_repeated(names: list[str], paths: list[str], tables: list[pd.DataFrame]) -> None:
     """Raise UserError where two trainings of one recipe are tests of the same weights, or have the
     same errors throughout, as a model and its checkpoint have."""
     seen = {}

@@ -134,10 +134,7 @@ def _draw_differences(
             label=images + ("" if rows["low"].notna().all() else " (no intervals)"),
         )
     rows = groups[0][1]
-    names = [
-        f"{labels[first]}\nless {labels[second]}"
-        for first, second in zip(rows["test"], rows[AGAINST])
-    ]
+    names = rows["test"].map(labels) + "\nless " + rows[AGAINST].map(labels)
     axis.set_yticks(range(len(rows)), names, parse_math=False)
     axis.set_ylim(len(rows) - 0.4, -0.6)  # the first pair on top
     axis.axvline(0, color="black", linewidth=0.8)
@@ -154,8 +151,8 @@ def _draw_differences(
 def _add_legend(part: Any, axis: Axes) -> None:
     """Add a legend of what is labelled on an axis below, names as they are: $x$ is not read as
     mathematics."""
-    handles, labels = axis.get_legend_handles_labels()
-    legend = part.legend(handles, labels, loc="outside lower center", ncols=3)
+    labelled = axis.get_legend_handles_labels()
+    legend = part.legend(*labelled, loc="outside lower center", ncols=3)
     for text in legend.get_texts():
         text.set_parse_math(False)
     for line in legend.get_lines():

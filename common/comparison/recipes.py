@@ -7,7 +7,6 @@ annotated. The mean is that over all known landmarks, so an image counts by how 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -50,7 +49,7 @@ def compare_recipes(first: np.ndarray, second: np.ndarray) -> tuple[float, float
     return low, high, math.sqrt(images), math.sqrt(sum(trainings))
 
 
-def pairs_won(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
+def pairs_won(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
     """Count in how many pairs of trainings the first recipe has the lower mean error; ties count
     half. Return also which share of all divisions of the trainings into two such groups gives a
     number at least as far from half. first, second: the mean error of each training.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
@@ -57,9 +56,7 @@ def describe_group(rows: pd.DataFrame, reports: dict[str, str]) -> str:
     is_single, images = rows[frame.AGAINST] == "", rows["images"].iloc[0]
     figures, pairs = rows[is_single], rows[~is_single]
     known = figures.groupby("figure", sort=False)["value"].max().dropna()
-    printed = [figure for figure in PRINTED if figure in known]
-    if images == frame.TRAINING:
-        printed = list(known.index)
+    printed = [figure for figure in PRINTED if figure in known] or list(known.index)
     tests = {
         name: of_test.set_index("figure").reindex(printed)
         for name, of_test in figures.groupby("test")
@@ -80,9 +77,9 @@ def describe_group(rows: pd.DataFrame, reports: dict[str, str]) -> str:
         f"{name} (of {known[f'{name.split()[0]} known in mm']:.0f})" if "mm" in name else name
         for name in printed
     ]
-    text = table.to_string(justify="left", line_width=MAX_WIDTH)
-    lines = [images, "-" * len(images), re.sub(r"[ \\]+$", "", text, flags=re.MULTILINE)]
-    return "\n".join([*lines, *(_describe_differences(pairs) if len(pairs) else [])])
+    lines = table.to_string(justify="left", line_width=MAX_WIDTH).split("\n")
+    lines = [images, "-" * len(images), *(line.rstrip(" \\") for line in lines)]
+    return "\n".join(lines + _describe_differences(pairs))
 
 
 def _column(heading: str, cells: Iterable[tuple[str, str]]) -> pd.Series:
@@ -136,6 +133,8 @@ def _describe_differences(pairs: pd.DataFrame) -> list[str]:
     """Say, of each two recipes, by how much the mean of one is above the other's, and how sure that
     is; then, of recipes with several trainings, what is due to these, and which are better. pairs:
     the rows on them."""
+    if pairs.empty:
+        return []
     lines = ["", "Difference of means in px, paired by image (95 % interval)"]
     width = (pairs["test"] + " less " + pairs[frame.AGAINST]).str.len().max()
     for (first, second), of_pair in pairs.groupby(["test", frame.AGAINST], sort=False):
