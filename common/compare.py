@@ -12,18 +12,13 @@ import os
 from argparse import Namespace
 from typing import Any
 
-import pandas as pd
-
 from common import UserError
 from common.basics.arguments import PICTURES, Parser, ending_in
 from common.basics.errors import reports_errors
 from common.basics.files import check_outputs, write_table
-from common.comparison import text
-from common.comparison.checkpoints import describe_stale, read_training
-from common.comparison.frame import REPORTED, TRAINING, compare, report_rows, training_rows
+from common.comparison import inputs, text
+from common.comparison.frame import REPORTED, as_written, compare, with_report
 from common.comparison.picture import draw_comparison
-from common.comparison.tables import SHA256, check_same, errors_of, read_test
-from common.results.metrics import ERROR
 
 MAX_TESTS = 26
 
@@ -71,24 +66,10 @@ def check_arguments(args: Namespace) -> list[str]:
     return names
 
 
-def check_repeated(names: list[str], paths: list[str], tables: list[pd.DataFrame]) -> None:
-    """Raise UserError where two trainings of one recipe are tests of the same weights, or have the
-    same errors throughout, as a model and its checkpoint have."""
-    seen = {}
-    for name, path, table in zip(names, paths, tables):
-        sha256 = table[SHA256].iloc[0].lower()
-        for key in ((name, sha256 or path), (name, errors_of(table, ERROR).tobytes())):
-            if key in seen:
-                raise UserError(f"{path}: is of the same weights as {seen[key]}, also named {name}")
-            seen[key] = path
-
-
 def by_name(names: list[str], values: list[Any]) -> dict[str, list[Any]]:
     """Return the values of the tables by their names, in the order of the first of each."""
-    of_names = {}
-    for name, value in zip(names, values):
-        of_names.setdefault(name, []).append(value)
-    return of_names
+    pairs = list(zip(names, values))
+    return {name: [value for other, value in pairs if other == name] for name, _ in pairs}
 
 
 @reports_errors()
@@ -96,36 +77,32 @@ def main(argv: list[str] | None = None) -> None:
     """Write the table and the picture where they are asked for, then print the comparison."""
     args = command_parser().parse_args(argv)
     check_outputs(args)
-    names = check_arguments(args)
-    tables = [read_test(path) for path in args.csv_paths]
-    check_same(args.csv_paths, tables)
-    check_repeated(names, args.csv_paths, tables)
-    trainings = [read_training(path) for path in args.checkpoint_paths or []]
-    recipes, histories = by_name(names, tables), by_name(names, trainings)
-    reports = {n: number for n, number in zip(recipes, args.report or []) if number != "-"}
+    names, paths = check_arguments(args), args.csv_paths
+    tables = [inputs.read_test(path) for path in paths]
+    inputs.check_same(paths, tables)
+    inputs.check_repeated(names, paths, tables)
+    trainings = [inputs.read_training(path) for path in args.checkpoint_paths or []]
+    recipes = by_name(names, tables)
+    reports = [f"{REPORTED}{number}" for number in args.report or ["-"] * len(recipes)]
 
-    frame, remarks = compare(recipes)
-    frame = pd.concat([frame, training_rows(histories)]) if histories else frame
-    frame = pd.concat([frame, report_rows(frame, list(reports.values()))]) if reports else frame
-    remarks += [
-        describe_stale(path, table[SHA256].iloc[0], training)
-        for path, table, training in zip(args.csv_paths, tables, trainings)
-    ]
+    frame, remarks = compare(recipes, by_name(names, [figures for figures, _ in trainings]))
+    if args.report:
+        frame = with_report(frame, args.report)
+    for path, table, (_, checksums) in zip(paths, tables, trainings):
+        if table[inputs.SHA256][0] not in ("", *checksums):
+            remarks.append(f"{path}: not a test of the best weights of its checkpoint: test again")
 
     written = []
     if args.csv_save_path:  # before anything is printed: a reader may leave (`| head`)
-        write_table(frame.astype({"trainings": "Int64"}), args.csv_save_path)
+        write_table(as_written(frame), args.csv_save_path)
         written.append(f"Table:   {args.csv_save_path}")
     if args.plot_save_path:
-        draw_comparison(frame, recipes, histories, args.plot_save_path)
+        draw_comparison(frame, recipes, args.plot_save_path)
         written.append(f"Picture: {args.plot_save_path}")
-    labels = text.column_labels(list(recipes))
-    parts = [text.describe_recipes(recipes, by_name(names, args.csv_paths))]
-    for images, of_group in frame.groupby("images", sort=False):
-        describe = text.describe_training if images == TRAINING else text.describe_group
-        parts.append(describe(of_group, labels, reports))
-    parts += [*remarks, text.describe_intervals(frame), "\n".join(written)]
-    print("\n\n".join(filter(None, parts)))
+    parts = [text.describe_tables(names, paths, tables[0])]
+    for _, rows in frame.groupby("images", sort=False):
+        parts.append(text.describe_group(rows, dict(zip(recipes, reports))))
+    print("\n\n".join([*parts, *remarks, text.SIGNS, *written]))
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def parse_ground_truth(cells: pd.DataFrame, csv_path: str) -> pd.DataFrame:
     subjects = subjects.mask(subjects.str.lower().isin(NOT_KNOWN), "")
     table = cells[[NAME_COLUMN]].join(values).join(subjects)
     _refuse_normalised(table, csv_path)
-    problems = _find_name_problems(names)
+    problems = find_name_problems(names)
     for columns, above in ((list(COORDINATES), -np.inf), ([RATE_COLUMN], 0)):
         problems += find_bad_cells(cells[columns], values[columns], names, above)
     problems = problems or _find_landmark_problems(table)
@@ -239,7 +239,7 @@ def _refuse_normalised(table: pd.DataFrame, csv_path: str) -> None:
         raise UserError(f"{csv_path}: all coordinates lie {between}, {NOT_PX}")
 
 
-def _find_name_problems(names: pd.Series) -> list[Problem]:
+def find_name_problems(names: pd.Series) -> list[Problem]:
     """Return what is wrong with the names of images."""
     problems = []
     seen = set()

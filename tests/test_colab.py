@@ -200,7 +200,7 @@ def test_from_the_first_cell_to_the_last_with_one_training(colab, tmp_path, caps
     shutil.copy("hypothesis_3_resnet_unet_checkpoint.pth", checkpoint)
     colab("compare")
     said = capsys.readouterr().out
-    assert re.search(r"\bH1 +report 1 +H3 +report 3 +best\n", said)
+    assert re.search(r"\bH1 +report 1 +H3 +report 3\n", said)
     assert "24,118,918" in said
     colab("pictures")
     said = capsys.readouterr().out.splitlines()[::2]

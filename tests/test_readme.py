@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from common import compare
-from common.comparison.frame import AS_FAR, LESS, PAIRS, WON, read_report
+from common.comparison.frame import AS_FAR, LESS, OF_PAIRS, WON
 from common.ground_truth import landmark_values
 from common.models import ResNetUNet
 from common.results.metrics import all_figures
@@ -221,7 +221,7 @@ DIFFERENCES = {"by name": ALL, "41 plausible images": PLAUSIBLE, "ends matched":
 def test_a_difference_of_recipes(label, images, frame):
     given = numbers(rf"{re.escape(label)} N \(N to N\) N of N (?:not )?shown")
     less = [frame(images, f"{LESS}augmented", column=column) for column in ("value", "low", "high")]
-    pairs = frame(images, f"{PAIRS}augmented")
+    pairs = frame(images, f"{OF_PAIRS}augmented")
     won = pairs - frame(images, f"{WON}augmented")
     assert given == [*(round(value, 2) for value in less), won, pairs]
     is_shown = not less[1] <= 0 <= less[2]
@@ -252,7 +252,7 @@ def test_the_figures_of_the_verdict(frame):
         r"is N px with it and N px without, N px less \(N to N\), and less in N of N": HC18,
         r"it is N and N px, again with the ends matched: N px less \(N to N\), in N of N": MATCHED,
     }.items():
-        less, pairs = f"{LESS}augmented", frame(images, f"{PAIRS}augmented")
+        less, pairs = f"{LESS}augmented", frame(images, f"{OF_PAIRS}augmented")
         expected = rounded((images, "Mean", "augmented"), (images, "Mean", "H3"))
         expected += rounded(*((images, less, "H3", column) for column in ("value", "low", "high")))
         expected += [pairs - frame(images, f"{WON}augmented"), pairs]
@@ -371,7 +371,8 @@ def test_the_one_number():
 @pytest.fixture(scope="module")
 def report():
     """report(hypothesis, figure): the report's own value."""
-    table = read_report().set_index(["hypothesis", "figure"])["value"]
+    table = pd.read_csv(ROOT / "common/comparison/figures_of_the_report.csv")
+    table = table.set_index(["hypothesis", "figure"])["value"]
     return lambda hypothesis, figure: table[hypothesis, figure]
 
 

@@ -14,18 +14,18 @@ import numpy as np
 import pandas as pd
 
 from common.annotation_quality.second_reader import MATCHED, PREDICTED_TO_SECOND
-from common.comparison.checkpoints import training_figures
-from common.comparison.recipes import compare_recipes, pairs_won, training_means
-from common.comparison.tables import PLAUSIBLE, errors_of
+from common.comparison.inputs import PLAUSIBLE, errors_of
+from common.comparison.recipes import compare_recipes, pairs_won
 from common.ground_truth import NAME_COLUMN
 from common.results.intervals import interval, resampled_figures
 from common.results.metrics import ERROR, all_figures
 
 COLUMNS = ["images", "figure", "test", "value", "low", "high", "lowest", "highest", "trainings"]
+AGAINST = "against"  # in a row on two recipes the name of the other one, else ""
 ALL_IMAGES, TRAINING = "All images", "Training"
-# Figures of a pair of recipes; the name of the other one follows. The last five are of pairs of
-# which both have several trainings.
-LESS, IMAGES_ERROR, TRAININGS_ERROR, WON, PAIRS, AS_FAR = (
+# Figures of two recipes, which the name of the other one completes. The last five are of recipes
+# that have several trainings each.
+LESS, IMAGES_ERROR, TRAININGS_ERROR, WON, OF_PAIRS, AS_FAR = (
     "Mean less that of ",
     "Standard error from the images, less ",
     "Standard error from the trainings, less ",
@@ -35,124 +35,123 @@ LESS, IMAGES_ERROR, TRAININGS_ERROR, WON, PAIRS, AS_FAR = (
 )
 REPORTED = "report "  # the number of the hypothesis follows
 Recipes = dict[str, list[pd.DataFrame]]  # the tables of its trainings by the name of the recipe
+Trainings = dict[str, list[dict[str, float]]]  # the figures of read_training by the same names
+Row = dict[str, Any]  # what it lacks is NaN
 
 
-def compare(recipes: Recipes) -> tuple[pd.DataFrame, list[str]]:
+def compare(recipes: Recipes, trainings: Trainings) -> tuple[pd.DataFrame, list[str]]:
     """Compare recipes on all images, on those with a plausible annotation, with the ends matched,
-    and by a second reader.
+    and by a second reader; then their trainings, if there is anything on these.
 
-    recipes: tables of the same images in the same order. Returns a table with COLUMNS: of which
-    images, which figure, of which recipe, its value (the mean over the trainings), the ends of its
-    95 % interval, the lowest and the highest of the trainings, and their number; what is not known
-    is NaN. And a remark on each group that would be of no images, or of all images once more.
+    recipes: tables of the same images in the same order. Returns a table with COLUMNS and AGAINST:
+    of which images, which figure, of which recipe, its value (the mean over the trainings), the
+    ends of its 95 % interval, the lowest and the highest of the trainings, their number, and
+    against which other recipe; what is not known is NaN. And a remark on each group that would be
+    of no images, or of all images once more.
     """
-    rows, remarks = _rows(ALL_IMAGES, recipes, ERROR), []
+    rows, remarks = _compare_by(ERROR, recipes, ALL_IMAGES), []
     tables = list(itertools.chain(*recipes.values()))
     first = tables[0]
-    if all(PLAUSIBLE in table for table in tables):
-        is_annotated = np.isfinite(errors_of(first, ERROR)).any(axis=1)
+    if PLAUSIBLE in first:
+        is_annotated = np.isfinite(errors_of(first)).any(axis=1)
         plausible = (first[PLAUSIBLE] == 1) & is_annotated  # NaN, not known, is not plausible
         title = f"The {plausible.sum()} of {is_annotated.sum()} images with a plausible annotation"
         if 0 < plausible.sum() < is_annotated.sum():
             some = {name: [t[plausible] for t in of_one] for name, of_one in recipes.items()}
-            rows += _rows(title, some, ERROR)
+            rows += _compare_by(ERROR, some, title)
         else:
             remarks.append(f"{title}: {'all of them' if plausible.any() else 'none'}")
     for title, column in (
         ("With the ends matched", MATCHED),
         ("By the second reader, with the ends matched", PREDICTED_TO_SECOND),
     ):
-        if not all(f"ofd_1_{column}" in table for table in tables):
-            continue
-        if np.isfinite(errors_of(first, column)).any():  # known are the same in all tables
-            rows += _rows(title, recipes, column)
-        else:
-            remarks.append(f"{title}: none of these images")
-    return pd.DataFrame(rows, columns=COLUMNS), remarks
+        has_errors = [f"ofd_1_{column}" in table for table in tables]
+        if all(has_errors) and np.isfinite(errors_of(first, column)).any():
+            rows += _compare_by(column, recipes, title)
+        elif any(has_errors):
+            remarks.append(f"{title}: not in all tables, or of none of these images")
+    for name, figures in trainings.items():
+        rows += _recipe_rows(TRAINING, name, pd.DataFrame(figures))
+    return pd.DataFrame(rows, columns=[*COLUMNS, AGAINST]), remarks
 
 
-def _rows(images: str, recipes: Recipes, column: str) -> list[tuple]:
-    """Return the rows of compare by the errors in this column of each landmark."""
+def with_report(frame: pd.DataFrame, hypotheses: list[str]) -> pd.DataFrame:
+    """Return a comparison with the report's own figures of these hypotheses, "1" to "3", as far as
+    it has them otherwise: as tests called "report 1" and so on. In the file of these figures,
+    `section` says where in the report each one stands."""
+    path = Path(__file__).with_name("figures_of_the_report.csv")
+    report = pd.read_csv(path, dtype={"hypothesis": str})
+    report = report[report["hypothesis"].isin(hypotheses)]
+    groups = frame[frame["images"].isin([ALL_IMAGES, TRAINING])]
+    found = groups[["images", "figure", AGAINST]].drop_duplicates().merge(report, on="figure")
+    found["test"] = REPORTED + found["hypothesis"]
+    return pd.concat([frame, found.reindex(columns=frame.columns)], ignore_index=True)
+
+
+def as_written(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a comparison as its CSV has it: COLUMNS, the other recipe's name in the figure's."""
+    frame = frame.assign(figure=frame["figure"] + frame[AGAINST])
+    return frame[COLUMNS].astype({"trainings": "Int64"})
+
+
+def _compare_by(column: str, recipes: Recipes, images: str) -> list[Row]:
+    """Compare recipes by the errors in this column of each landmark. images: of which these are."""
+    errors = {
+        name: np.stack([errors_of(table, column) for table in tables])
+        for name, tables in recipes.items()
+    }
     rows, resampled = [], {}
     for name, tables in recipes.items():
-        of_trainings = [resampled_figures(errors_of(t, column), t[NAME_COLUMN]) for t in tables]
+        of_trainings = [resampled_figures(e, tables[0][NAME_COLUMN]) for e in errors[name]]
         if of_trainings[0] is not None:  # the images are the same in all trainings
             resampled[name] = sum(of_trainings) / len(of_trainings)
         figures = pd.DataFrame([all_figures(table, column) for table in tables])
-        rows += _summarise(images, name, figures, resampled.get(name))
+        rows += _recipe_rows(images, name, figures, resampled.get(name))
     for first, second in itertools.combinations(recipes, 2):
-        rows += _pair_rows(images, first, second, recipes, column, resampled)
+        for row in _pair_rows(first, second, errors, resampled):
+            rows.append({"images": images, "test": first, AGAINST: second, **row})
     return rows
 
 
-def _summarise(
+def _recipe_rows(
     images: str, name: str, figures: pd.DataFrame, resampled: pd.DataFrame | None = None
-) -> list[tuple]:
+) -> list[Row]:
     """Return the rows of a recipe. figures: a row for each training, a column for each figure.
     resampled: the figures of the recipe in each resample of the images."""
     rows = []
     for figure, values in figures.items():
-        ends = (np.nan, np.nan)
+        row = {"images": images, "figure": figure, "test": name, AGAINST: ""}
+        row |= {"value": values.mean(skipna=False), "trainings": len(values)}
+        if len(values) > 1:
+            row |= {"lowest": values.min(), "highest": values.max()}
         if resampled is not None and figure in resampled:
-            ends = interval(resampled[figure])
-        reach = (values.min(), values.max()) if len(values) > 1 else (np.nan, np.nan)
-        value = values.mean(skipna=False)
-        rows.append((images, figure, name, value, *ends, *reach, len(values)))
+            row["low"], row["high"] = interval(resampled[figure])
+        rows.append(row)
     return rows
 
 
 def _pair_rows(
-    images: str,
-    first: str,
-    second: str,
-    recipes: Recipes,
-    column: str,
-    resampled: dict[str, pd.DataFrame],
-) -> list[tuple]:
-    """Return the rows of a pair of recipes: the difference of their means, its interval over the
-    images and, where both have several trainings, the trainings; then which pairs are won."""
-    errors = [np.stack([errors_of(t, column) for t in recipes[name]]) for name in (first, second)]
-    means = [training_means(of_one) for of_one in errors]
+    first: str, second: str, errors: dict[str, np.ndarray], resampled: dict[str, pd.DataFrame]
+) -> list[Row]:
+    """Return the rows of two recipes: the difference of their means, its interval over the images
+    and, where both have several trainings, the trainings; then which pairs are won.
+
+    errors: [trainings, images, 4] by the name of the recipe. resampled: its figures in each
+    resample of the images; empty where these are too few.
+    """
+    means = [np.nanmean(errors[name], axis=(1, 2)) for name in (first, second)]  # of each training
     differences = means[0][:, None] - means[1]
-    reach = (np.nan,) * 2
+    less = {"figure": LESS, "value": means[0].mean() - means[1].mean()}
     if differences.size > 1:
-        reach = (differences.min(), differences.max())
-    ends, over_both = (np.nan, np.nan), compare_recipes(*errors)
-    if over_both is not None:
-        ends = (over_both.low, over_both.high)
-    elif resampled:
-        ends = interval(resampled[first]["Mean"] - resampled[second]["Mean"])
-    value = means[0].mean() - means[1].mean()
-    rows = [(images, LESS + second, first, value, *ends, *reach, np.nan)]
-    more = {}
-    if over_both is not None:
-        more |= {IMAGES_ERROR: over_both.images_error, TRAININGS_ERROR: over_both.trainings_error}
+        less |= {"lowest": differences.min(), "highest": differences.max()}
+    of_several = {}
     if min(map(len, means)) > 1:
-        won = pairs_won(*means)
-        more |= {WON: won.won, PAIRS: float(won.pairs), AS_FAR: won.as_far / won.divisions}
-    none = (np.nan,) * 5
-    return rows + [(images, name + second, first, value, *none) for name, value in more.items()]
-
-
-def training_rows(histories: dict[str, list[dict[str, Any]]]) -> pd.DataFrame:
-    """Return the rows on the trainings of each recipe, those of read_training by its name."""
-    rows = []
-    for name, trainings in histories.items():
-        rows += _summarise(TRAINING, name, pd.DataFrame(map(training_figures, trainings)))
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def read_report() -> pd.DataFrame:
-    """Return the report's own figures: `hypothesis`, `figure`, `value`, and the `section` of the
-    report that each comes from."""
-    return pd.read_csv(Path(__file__).with_name("report.csv"))
-
-
-def report_rows(frame: pd.DataFrame, hypotheses: list[str]) -> pd.DataFrame:
-    """Return the rows of the report's own figures of these hypotheses, "1" to "3", as far as a
-    comparison has them: as a test called REPORTED and the number."""
-    report = read_report().astype({"hypothesis": str})
-    report = report[report["hypothesis"].isin(hypotheses)]
-    groups = frame[frame["images"].isin([ALL_IMAGES, TRAINING])]
-    found = groups[["images", "figure"]].drop_duplicates().merge(report, on="figure")
-    return found.assign(test=REPORTED + found["hypothesis"]).reindex(columns=COLUMNS)
+        if resampled:
+            low, high, of_images, of_trainings = compare_recipes(errors[first], errors[second])
+            less |= {"low": low, "high": high}
+            of_several |= {IMAGES_ERROR: of_images, TRAININGS_ERROR: of_trainings}
+        won, as_far = pairs_won(*means)
+        of_several |= {WON: won, OF_PAIRS: differences.size, AS_FAR: as_far}
+    elif resampled:
+        less["low"], less["high"] = interval(resampled[first]["Mean"] - resampled[second]["Mean"])
+    return [less, *({"figure": name, "value": value} for name, value in of_several.items())]

@@ -1,0 +1,157 @@
+"""What is compared: the tables that testers have written, whether they can be compared, and the
+checkpoints of the trainings."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from common import RowErrors, UserError, ground_truth
+from common.annotation_quality.second_reader import MATCHED, PREDICTED_TO_SECOND
+from common.ground_truth import LANDMARKS, NAME_COLUMN
+from common.results.metrics import ERROR, LENGTHS
+
+TOLERANCE = 1e-6  # px, mm, or mm per px: what is farther apart is not the same
+PLAUSIBLE, SHA256 = "annotation_plausible", "model_sha256"
+PIXEL_SIZE = "mm per px"  # is added to a table
+
+
+def _of_landmarks(*columns: str) -> list[str]:
+    return [f"{landmark}_{column}" for column in columns for landmark in LANDMARKS]
+
+
+# Of each of these groups of columns a table has all, or none is used; it needs the first group.
+GROUPS = [
+    *map(_of_landmarks, (ERROR, "error_px", "error_mm", MATCHED, PREDICTED_TO_SECOND)),
+    _of_landmarks("x", "y", "pred_x", "pred_y"),
+    _of_landmarks("second_x", "second_y"),
+]
+ANNOTATED_LENGTHS = [f"{length}_{unit}" for length in LENGTHS for unit in ("px", "mm")]
+PREDICTED_LENGTHS = [f"{length}_pred_{unit}" for length in LENGTHS for unit in ("px", "mm")]
+NUMBERS = [*itertools.chain(*GROUPS), *ANNOTATED_LENGTHS, *PREDICTED_LENGTHS, "second_hc_mm"]
+# What does not depend on the network.
+REFERENCES = {
+    *(PLAUSIBLE, PIXEL_SIZE, *ANNOTATED_LENGTHS, "second_hc_mm"),
+    *_of_landmarks("x", "y", "second_x", "second_y"),
+}
+
+
+def read_test(path: str) -> pd.DataFrame:
+    """Read the columns of a tester's table that are used here, in the order of `image_name`, the
+    names in their plain spelling. Raises UserError for a file that is no such table, naming what is
+    wrong by row and column, and for one that holds no errors."""
+    known = [NAME_COLUMN, PLAUSIBLE, SHA256, *NUMBERS]
+    cells = ground_truth.select_columns(
+        ground_truth.read_cells(path), known, [NAME_COLUMN, *GROUPS[0]], path
+    )
+    names = cells[NAME_COLUMN]
+    sha256 = cells.get(SHA256, pd.Series("", cells.index)).str.lower()
+    measures = cells[cells.columns.intersection(NUMBERS, sort=False)]
+    table = ground_truth.numbers(measures)
+    problems = ground_truth.find_name_problems(names) + ground_truth.find_bad_cells(
+        measures, table, names
+    )
+    checks = [
+        (name, table[name] < 0, "is below 0") for name in table if not name.endswith(("_x", "_y"))
+    ]
+    checks.append((SHA256, sha256 != sha256[0], "is not that of row 1"))
+    if PLAUSIBLE in cells:
+        plausible = cells[PLAUSIBLE].str.lower()
+        table[PLAUSIBLE] = plausible.map({"true": 1.0, "false": 0.0})
+        is_wrong = table[PLAUSIBLE].isna() & ~plausible.isin(ground_truth.NOT_KNOWN)
+        checks.append((PLAUSIBLE, is_wrong, "is not True or False"))
+    problems += [
+        (row, f"{names[row]}: {column} {what}")
+        for column, is_wrong, what in checks
+        for row in np.flatnonzero(is_wrong)
+    ]
+    if problems:
+        raise RowErrors(path, problems)
+    if table[GROUPS[0]].isna().all(axis=None):
+        raise UserError(f"{path}: holds no errors, as no landmark is annotated")
+    for columns in GROUPS:
+        if not set(columns) <= set(table):
+            table = table.drop(columns=columns, errors="ignore")
+    pixel_size = _pixel_size(table)
+    if pixel_size.notna().any():
+        table[PIXEL_SIZE] = pixel_size
+    table = table.assign(**{NAME_COLUMN: names.map(ground_truth.plain_name), SHA256: sha256})
+    return table.sort_values(NAME_COLUMN, ignore_index=True)
+
+
+def _pixel_size(table: pd.DataFrame) -> pd.Series:
+    """Return the mm per px of each image from all that is given in both: the lengths of the
+    prediction, though an image has no complete diameter, and the errors, though the lengths may be
+    0. It is NaN where it is not known."""
+    px = table.filter(regex="_(pred|error)_px$")
+    mm = table.reindex(columns=px.columns.str.replace("_px", "_mm")).set_axis(px.columns, axis=1)
+    return mm.where(px > 0).sum(axis=1) / px.where(mm.notna()).sum(axis=1)
+
+
+def check_same(paths: list[str], tables: list[pd.DataFrame]) -> None:
+    """Raise UserError, naming the first such image, for tables of different images, and where a
+    column that two tables have is not known of the same images, or does not depend on the network
+    and is not the same."""
+    first, first_path = tables[0], paths[0]
+    for path, table in zip(paths[1:], tables[1:]):
+        unmatched = sorted(set(first[NAME_COLUMN]) ^ set(table[NAME_COLUMN]))
+        if unmatched:
+            raise UserError(f"{path}: not the images of {first_path}: one lacks {unmatched[0]}")
+        for column in first.columns.intersection(table.columns):
+            is_other = first[column].isna() != table[column].isna()
+            if column in REFERENCES:
+                is_other |= (first[column] - table[column]).abs() > TOLERANCE
+            if is_other.any():
+                image = table[NAME_COLUMN][is_other.idxmax()]
+                raise UserError(
+                    f"{path}: {image}: not tested with the same data as {first_path}: see {column}"
+                )
+
+
+def check_repeated(names: list[str], paths: list[str], tables: list[pd.DataFrame]) -> None:
+    """Raise UserError where two trainings of one recipe are tests of the same weights, or have the
+    same errors throughout, as a model and its checkpoint have."""
+    seen = {}
+    for name, path, table in zip(names, paths, tables):
+        for what in (table[SHA256][0] or path, errors_of(table).tobytes()):
+            if (name, what) in seen:
+                other = seen[name, what]
+                raise UserError(f"{path}: is of the same weights as {other}, also named {name}")
+            seen[name, what] = path
+
+
+def errors_of(table: pd.DataFrame, column: str = ERROR) -> np.ndarray:
+    """Return these errors of a table: [N, 4] in px of the 256×256 image."""
+    return ground_truth.landmark_values(table, column)[..., 0]
+
+
+def read_training(path: str) -> tuple[dict[str, float], list[str]]:
+    """Read from the checkpoint of a training its figures, by name, and the SHA-256 of the file of
+    its best weights and of the checkpoint itself. A gap is the validation loss less the training
+    loss. Raises UserError for a file that is no checkpoint."""
+    # Not above: torchvision takes more than a second to import, and most comparisons need none.
+    from common.runs.weights import read_file
+
+    checkpoint = read_file(path)
+    try:
+        of_epochs = [checkpoint[name] for name in ("train_losses", "val_losses", "epoch_seconds")]
+        train, val, seconds = np.array(of_epochs, dtype=np.float64)
+        gaps, best = val - train, val.argmin()
+        figures = {
+            "Parameters": float(checkpoint["parameters"]),
+            "Epochs": float(len(val)),
+            "Minutes": seconds.sum() / 60,
+            "Lowest validation loss": val[best],
+            "in epoch": best + 1.0,
+            "Last training loss": train[-1],
+            "Gap in the best epoch": gaps[best],
+            "Gap in the last epoch": gaps[-1],
+        }
+        own = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return figures, [str(checkpoint["model_sha256"]), own]
+    except (LookupError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a checkpoint of this package") from error
