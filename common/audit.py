@@ -11,7 +11,6 @@ from common import ground_truth
 from common.annotation_quality.audit_picture import draw_audit
 from common.annotation_quality.audit_table import audit_table, audited_groups, describe_audit
 from common.annotation_quality.second_reader import (
-    compare_readers,
     describe_readers,
     read_second_reader,
     reader_columns,
@@ -19,7 +18,7 @@ from common.annotation_quality.second_reader import (
 from common.basics.arguments import PICTURES, Parser, add_data_arguments, ending_in
 from common.basics.errors import reports_errors
 from common.basics.files import check_outputs, write_table
-from common.images import load_images, to_256
+from common.images import load_images
 
 
 @reports_errors()
@@ -45,9 +44,8 @@ def main(argv: list[str] | None = None) -> None:
     print(describe_audit(measures, table, splits))
     if second is not None:
         annotated = data.landmarks.numpy().astype(float)
-        compared = compare_readers(annotated, to_256(second, data.sizes))
-        print(f"\n{describe_readers(compared, audited_groups(measures))}")
-        measures = measures.join(reader_columns(second, compared))
+        measures = measures.join(reader_columns(second, data.sizes, annotated))
+        print(f"\n{describe_readers(measures, audited_groups(measures))}")
     if args.csv_save_path:
         write_table(measures, args.csv_save_path)
         print(f"\nTable:   {args.csv_save_path}")

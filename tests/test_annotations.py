@@ -2,12 +2,10 @@
 ends, and of circumferences by two readers."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from common.annotation_quality.biometry import describe_data
 from common.annotation_quality.end_names import describe_other_rule
-from common.annotation_quality.second_reader import describe_circumference
 from tests.conftest import ellipse, single_spaced, table_of
 
 
@@ -62,27 +60,3 @@ def test_names_are_questioned_where_matched_ends_more_than_halve_the_mean_error(
         assert "four ends is 100.00 px by name and 49.99 px with the ends named as it" in printed
         assert "(ReadMe_Complete.txt, DATA FORMAT)?" in printed
     assert describe_other_rule(by_name[1:], by_match[1:]) == ""
-
-
-def test_circumferences_are_given_less_those_of_the_second_reader_in_each_group():
-    """Found 2 mm longer and 4 mm shorter; the second image's annotation is not complete, and the
-    third has no second reader."""
-    nan = np.nan
-    table = pd.DataFrame(
-        {
-            "hc_mm": [305.0, nan, 300],
-            "hc_pred_mm": [302.0, 296, 300],
-            "second_hc_mm": [300, 300, nan],
-        }
-    )
-    groups = {"All": np.ones(3, bool), "First": np.arange(3) == 0, "Last": np.arange(3) == 2}
-    title, *lines = map(single_spaced, describe_circumference(table, groups).splitlines())
-    assert title.endswith("less the second reader's, mm (mean absolute error, bias)")
-    assert lines == [
-        "All, annotated 1 images 5.00 5.00",
-        "All, predicted 2 images 3.00 -1.00",
-        "First, annotated 1 images 5.00 5.00",
-        "First, predicted 1 images 2.00 2.00",
-    ]
-    assert describe_circumference(table[["hc_mm", "hc_pred_mm"]], groups) == ""
-    assert describe_circumference(table, {"Last": groups["Last"]}) == ""

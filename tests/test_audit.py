@@ -135,10 +135,10 @@ def test_distances_to_a_second_reader_are_those_by_hand(audited, capsys):
     to_second = "annotated to second reader"
     for text in (
         "second.csv: another reader's landmarks of 7 of the 9 images",
-        f"All images {to_second} 26 5.00 5.00 100.0% 0.0% In train {to_second} 18 5.00",
-        f"In val {to_second} 4 5.00 5.00 100.0% 0.0% In test {to_second} 4 5.00 5.00",
-        f"Plausible annotations {to_second} 15 5.00 5.00 100.0% 0.0%",
-        f"Implausible annotations {to_second} 8 5.00 5.00 100.0% 0.0%",
+        f"All images {to_second} 7 26 5.00 5.00 100.00 0.00 In train {to_second} 5 18 5.00",
+        f"In val {to_second} 1 4 5.00 5.00 100.00 0.00 In test {to_second} 1 4 5.00 5.00",
+        f"Plausible annotations {to_second} 4 15 5.00 5.00 100.00 0.00",
+        f"Implausible annotations {to_second} 2 8 5.00 5.00 100.00 0.00",
     ):
         assert text in printed
     assert "?" not in printed

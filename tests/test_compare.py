@@ -11,7 +11,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from common.annotation_quality.second_reader import compare_readers, reader_columns
+from common.annotation_quality.second_reader import reader_columns
 from common.compare import main
 from common.comparison.inputs import NUMBERS, read_test
 from common.comparison.recipes import compare_recipes
@@ -146,9 +146,13 @@ def test_the_order_of_the_rows_does_not_matter(capsys):
 
 def test_what_a_tester_writes_lacks_nothing(predictions):
     table = prediction_table(predictions, "test", "abc", review_confidence=0.7)
-    annotated, found = predictions.annotated, predictions.predicted
-    compared = compare_readers(annotated, annotated, found)
-    columns = reader_columns(predictions.annotated_px, compared, predictions.rate)
+    columns = reader_columns(
+        predictions.annotated_px,
+        predictions.sizes,
+        predictions.annotated,
+        predictions.predicted,
+        predictions.rate,
+    )
     table.join(columns).to_csv("a.csv", index=False)
     columns = set(read_test("a.csv"))
     assert set(NUMBERS) <= columns

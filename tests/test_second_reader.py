@@ -4,6 +4,7 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -13,16 +14,15 @@ from common.annotation_quality.second_reader import (
     MATCHED,
     PREDICTED_TO_SECOND,
     SECOND_ERROR,
-    Distances,
     are_comparable,
     ask_about_second_reader,
-    compare_readers,
     describe_readers,
     in_best_order,
+    matched_distances,
     read_second_reader,
     reader_columns,
 )
-from common.ground_truth import LANDMARKS, landmark_values
+from common.ground_truth import LANDMARKS, landmark_columns, landmark_values
 from tests.conftest import ellipse, images_of, pipe_of, single_spaced, table_of
 
 OTHER_NAMES = [3, 2, 0, 1]  # one of the eight ways: diameters exchanged, and one's ends
@@ -79,15 +79,26 @@ def readers(count=40, share=0.25, seed=0):
     return annotated, second, partly_annotated, partly_second
 
 
+AT_256 = [256, 256]  # the size of images of which px of the original are px at 256×256
+
+
+def compared(annotated, second, predicted=None):
+    """The distances in the columns of a second reader, by the name of the column: [N, 4] each."""
+    table = reader_columns(second, np.array([AT_256] * len(second)), annotated, predicted)
+    columns = [
+        name for name in (SECOND_ERROR, PREDICTED_TO_SECOND, MATCHED) if f"ofd_1_{name}" in table
+    ]
+    return {column: landmark_values(table, column)[..., 0] for column in columns}
+
+
 def test_two_readers_and_a_network_are_compared_two_by_two_whatever_the_names_of_their_ends():
     annotated = np.array([ellipse()])
     second, predicted = annotated + np.array([3, 4]), annotated + np.array([12, -5])
-    compared = compare_readers(annotated, second[:, OTHER_NAMES], predicted[:, [1, 0, 2, 3]])
+    distances = compared(annotated, second[:, OTHER_NAMES], predicted[:, [1, 0, 2, 3]])
     expected = {SECOND_ERROR: 5, PREDICTED_TO_SECOND: math.hypot(9, 9), MATCHED: 13}
-    assert list(compared) == list(expected)
+    assert list(distances) == list(expected)
     for column, distance in expected.items():
-        assert compared[column].px == pytest.approx(np.full((1, 4), distance))
-        assert compared[column].left_out.tolist() == [False]
+        assert distances[column] == pytest.approx(np.full((1, 4), distance))
 
 
 def test_a_distance_stands_where_the_landmark_of_the_first_named_reader_is():
@@ -97,127 +108,94 @@ def test_a_distance_stands_where_the_landmark_of_the_first_named_reader_is():
     second, predicted = annotated.copy(), annotated.copy()
     second[0, 1] += [0, 6]
     predicted[0, 2] += [8, 0]
-    compared = compare_readers(annotated, second[:, OTHER_NAMES], predicted[:, [1, 0, 2, 3]])
-    assert compared[SECOND_ERROR].px == pytest.approx(np.array([[0, 6, 0, 0]]))
-    assert compared[PREDICTED_TO_SECOND].px == pytest.approx(np.array([[6, 0, 8, 0]]))
-    assert compared[MATCHED].px == pytest.approx(np.array([[0, 0, 8, 0]]))
+    distances = compared(annotated, second[:, OTHER_NAMES], predicted[:, [1, 0, 2, 3]])
+    assert distances[SECOND_ERROR] == pytest.approx(np.array([[0, 6, 0, 0]]))
+    assert distances[PREDICTED_TO_SECOND] == pytest.approx(np.array([[6, 0, 8, 0]]))
+    assert distances[MATCHED] == pytest.approx(np.array([[0, 0, 8, 0]]))
 
 
 def test_missing_landmarks_change_no_distance_between_readers():
     """Those that are still known have the distance that they have in the complete files, 5 px."""
     annotated, second, partly_annotated, partly_second = readers()
-    whole = compare_readers(annotated, second, annotated)
-    partly = compare_readers(partly_annotated, partly_second, annotated)
-    for column, (px, _) in partly.items():
+    whole = compared(annotated, second, annotated)
+    partly = compared(partly_annotated, partly_second, annotated)
+    for column, px in partly.items():
         known = np.isfinite(px)
         assert known.any()
-        assert px[known] == pytest.approx(whole[column].px[known], abs=1e-9)
+        assert px[known] == pytest.approx(whole[column][known], abs=1e-9)
         assert set(px[known].round(9)) == {0.0 if column == MATCHED else 5.0}
 
 
-def test_images_that_cannot_be_compared_are_counted():
-    annotated, _, partly_annotated, partly_second = readers()
-    partly = compare_readers(partly_annotated, partly_second, annotated)[SECOND_ERROR]
-    ours = np.isfinite(partly_annotated).all(axis=-1).sum(axis=1)
-    theirs = np.isfinite(partly_second).all(axis=-1).sum(axis=1)
+def test_images_that_cannot_be_compared_have_no_distance():
+    _, _, annotated, second = readers()
+    distances = matched_distances(second, annotated)
+    ours = np.isfinite(annotated).all(axis=-1).sum(axis=1)
+    theirs = np.isfinite(second).all(axis=-1).sum(axis=1)
     few = np.array([sorted(pair) not in ([3, 4], [4, 4]) for pair in zip(ours, theirs)])
-    expected = few & (ours > 0) & (theirs > 0)
-    assert 0 < expected.sum() < 40
-    assert partly.left_out.tolist() == expected.tolist()
-    assert np.isnan(partly.px[few]).all()
-    assert np.isfinite(partly.px[~few]).any(axis=1).all()
-
-
-def test_an_image_that_a_reader_has_not_seen_is_not_left_out():
-    annotated, second = np.array([ellipse()] * 4), np.array([ellipse()] * 4)
-    annotated[0], second[1] = np.nan, np.nan
-    annotated[2, 1:] = np.nan  # one end is known, and the second reader knows four
-    compared = compare_readers(annotated, second, np.array([ellipse()] * 4))
-    assert compared[SECOND_ERROR].left_out.tolist() == [False, False, True, False]
-    assert compared[PREDICTED_TO_SECOND].left_out.tolist() == [False] * 4
-    assert compared[MATCHED].left_out.tolist() == [False, False, True, False]
+    assert 0 < few.sum() < 40
+    assert np.isnan(distances[few]).all()
+    assert np.isfinite(distances[~few]).any(axis=1).all()
 
 
 def test_a_tester_and_an_audit_measure_the_same_distance_between_readers():
     annotated, _, partly_annotated, partly_second = readers()
-    audit = compare_readers(partly_annotated, partly_second)
-    tester = compare_readers(partly_annotated, partly_second, annotated + 50)
+    audit = compared(partly_annotated, partly_second)
+    tester = compared(partly_annotated, partly_second, annotated + 50)
     assert list(audit) == [SECOND_ERROR]
-    for ours, theirs in zip(audit[SECOND_ERROR], tester[SECOND_ERROR]):
-        assert np.array_equal(ours, theirs, equal_nan=True)
-
-
-def distances(*rows, left_out=()):
-    """Distances of this many images, each of a row of four."""
-    px = np.array(rows, float)
-    return Distances(px, np.isin(np.arange(len(px)), left_out))
+    assert np.array_equal(audit[SECOND_ERROR], tester[SECOND_ERROR], equal_nan=True)
 
 
 def test_a_second_reader_adds_its_coordinates_distances_and_circumference_to_a_table():
-    """The first head is a circle of 100 px, at 0.5 mm each; the second has no pixel size."""
+    """The first head is a circle of 100 px, at 0.5 mm each; the second has no pixel size. The
+    images are of 512×256 px; 6 px across are 3 at 256×256."""
     circle, other = ellipse(100, 100, turn=0, center=(150, 120)), ellipse()
-    second = np.array([circle, other])
-    compared = {
-        SECOND_ERROR: distances([1, 2, 3, 4], [0] * 4),
-        PREDICTED_TO_SECOND: distances([5, 6, 7, 8], [0] * 4),
-        MATCHED: distances([9, 10, 11, 12], [0] * 4),
-    }
-    table = reader_columns(second, compared, np.array([0.5, np.nan]))
+    second, sizes = np.array([circle, other]), np.array([[512, 256]] * 2)
+    annotated = (second + np.array([6, 4])) / [2, 1]
+    predicted = (second + np.array([-12, 8])) / [2, 1]
+    rate = np.array([0.5, np.nan])
+    table = reader_columns(second, sizes, annotated, predicted, rate)
     columns = ("second_x", "second_y", SECOND_ERROR, PREDICTED_TO_SECOND, MATCHED)
     assert columns[2:] == ("second_error_px256", "pred_second_px256", "matched_px256")
     expected = [f"{landmark}_{column}" for landmark in LANDMARKS for column in columns]
     assert table.columns.tolist() == [*expected, "second_hc_mm"]
     assert landmark_values(table, "second_x", "second_y")[0] == pytest.approx(circle)
-    assert landmark_values(table, *columns[2:])[0].T.tolist() == [
-        [1, 2, 3, 4],
-        [5, 6, 7, 8],
-        [9, 10, 11, 12],
-    ]
+    for column, distance in ((SECOND_ERROR, 5), (PREDICTED_TO_SECOND, 10), (MATCHED, 97**0.5)):
+        assert landmark_values(table, column) == pytest.approx(distance)
     assert table["second_hc_mm"].tolist() == pytest.approx([50 * math.pi, math.nan], nan_ok=True)
     for rates in ((), (np.full(2, np.nan),)):
-        assert reader_columns(second, compared, *rates).columns.tolist() == expected
-    of_audit = reader_columns(second, {SECOND_ERROR: compared[SECOND_ERROR]})
+        without = reader_columns(second, sizes, annotated, predicted, *rates)
+        assert without.columns.tolist() == expected
+    of_audit = reader_columns(second, sizes, annotated)
     assert of_audit.columns.tolist() == [
         f"{landmark}_{column}" for landmark in LANDMARKS for column in columns[:3]
     ]
 
 
-def test_the_distances_of_each_group_are_given_with_their_figures():
+def table_with(**distances):
+    """A table with these distances, a row of four for each image, by the name of their column."""
+    values = {name: np.array(rows, float) for name, rows in distances.items()}
+    return pd.DataFrame(landmark_columns(values))
+
+
+def test_the_figures_of_each_group_are_those_by_hand():
     """Exactly 10 px are within 10 px, and exactly 50 px are not above 50."""
     nan = np.nan
-    compared = {
-        SECOND_ERROR: distances([10, 20, 50, nan], [60, 20, 0, nan]),
-        MATCHED: distances([nan] * 4, [1, 2, 3, 6]),
-    }
+    table = table_with(
+        second_error_px256=[[10, 20, 50, nan], [60, 20, 0, nan]],
+        matched_px256=[[nan] * 4, [1, 2, 3, 6]],
+    )
+    lengths = {"hc_mm": [100, 80], "hc_pred_mm": [nan, 90], "second_hc_mm": [97, 84]}
     groups = {"All images": np.array([True, True]), "Some": np.array([True, False])}
-    text = describe_readers(compared, groups)
+    text = describe_readers(table.assign(**lengths), groups)
     assert [single_spaced(line) for line in text.splitlines()] == [
-        "Second reader (px at 256×256; the four ends are named as it suits each image best)",
-        "landmarks mean median ≤10 px >50 px",
-        "All images",
-        "annotated to second reader 6 26.67 20.00 33.3% 16.7%",
-        "predicted to annotated 4 3.00 2.50 100.0% 0.0%",
-        "Some",
-        "annotated to second reader 3 26.67 20.00 33.3% 0.0%",
-        "predicted to annotated 0",
+        "Second reader (px at 256×256; the ends are named as it suits each image best)",
+        "images landmarks mean median ≤10 px, % >50 px, % HC known HC error, mm HC bias, mm",
+        "All images annotated to second reader 2 6 26.67 20.00 33.33 16.67 2 3.50 -0.50",
+        "predicted to annotated 1 4 3.00 2.50 100.00 0.00 1 10.00 10.00",
+        "Some annotated to second reader 1 3 26.67 20.00 33.33 0.00 1 3.00 3.00",
+        "predicted to annotated 0 0 - - - - 0 - -",
     ]
-    assert len({len(line) for line in text.splitlines() if "%" in line}) == 1  # a table
-
-
-def test_images_left_out_of_a_comparison_of_readers_are_counted():
-    ones = [[1] * 4] * 5
-    compared = {
-        SECOND_ERROR: distances(*ones, left_out=[1, 3]),
-        PREDICTED_TO_SECOND: distances(*ones, left_out=[4]),
-        MATCHED: distances(*ones),
-    }
-    text = describe_readers(compared, {"All": np.ones(5, bool)})
-    assert text.splitlines()[-2:] == [
-        "Images left out of annotated to second reader: 2 (one must know all four ends, the other "
-        "at least three)",
-        "Images left out of predicted to second reader: 1 (one must know all four ends, the other "
-        "at least three)",
-    ]
+    assert "HC" not in describe_readers(table, groups)
 
 
 ANOTHER_UNIT = (
@@ -245,11 +223,11 @@ FAR, NEAR, NONE, UNKNOWN = [50.1] * 4, [50] * 4, [0] * 4, [np.nan] * 4
 def test_what_can_hardly_be_another_readers_file_is_questioned(
     to_annotated, to_predicted, questions
 ):
-    compared = {SECOND_ERROR: distances(*to_annotated)}
+    table = table_with(second_error_px256=to_annotated)
     if to_predicted is not None:
-        compared[PREDICTED_TO_SECOND] = distances(*to_predicted)
-    assert ask_about_second_reader(compared) == questions
-    text = describe_readers(compared, {"All": np.ones(len(to_annotated), bool)})
+        table = table.join(table_with(pred_second_px256=to_predicted))
+    assert ask_about_second_reader(table) == questions
+    text = describe_readers(table, {"All": np.ones(len(to_annotated), bool)})
     assert text.splitlines()[-1:] == questions or not questions
     assert text.count("?") == len(questions)
 
@@ -260,7 +238,8 @@ def test_a_second_reader_that_is_the_ground_truth_itself_is_questioned_whatever_
     as_images = annotated.astype(np.float32).astype(float)
     assert (as_images != annotated).any()
     for second in (annotated, annotated[:, OTHER_NAMES]):
-        assert ask_about_second_reader(compare_readers(as_images, second)) == [ITSELF]
+        table = reader_columns(second, np.array([AT_256] * 9), as_images)
+        assert ask_about_second_reader(table) == [ITSELF]
 
 
 NAMES = ["a.png", "b.png", "c.png", "d.png"]

@@ -7,7 +7,6 @@ in the way that gives the lowest mean distance. A network's predictions are matc
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,14 +19,15 @@ from common.images import LandmarkImages, check_landmarks, to_256
 
 UNLIKELY_SHARE = 0.9  # of the distances above 50 px: between two readers of one image they are few
 SAME_PX = 1e-3  # at 256×256: float32 moves a landmark by less, and two readers are farther apart
-# Who is compared, by the column of a table that holds their distances.
 SECOND_ERROR = "second_error_px256"
 PREDICTED_TO_SECOND = "pred_second_px256"
 MATCHED = "matched_px256"
+# Who is compared, by the column of a table that holds their distances, and the columns of the head
+# circumference that each of the two measures.
 PAIRS = {
-    SECOND_ERROR: "annotated to second reader",
-    PREDICTED_TO_SECOND: "predicted to second reader",
-    MATCHED: "predicted to annotated",
+    SECOND_ERROR: ("annotated to second reader", "hc_mm", "second_hc_mm"),
+    PREDICTED_TO_SECOND: ("predicted to second reader", "hc_pred_mm", "second_hc_mm"),
+    MATCHED: ("predicted to annotated", "hc_pred_mm", "hc_mm"),
 }
 # The eight ways to name four ends that leave each diameter whole: OFD, BPD and the two ends of each
 # may change places.
@@ -61,47 +61,36 @@ def in_best_order(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.where(is_comparable, best, EIGHT_ORDERS[0])
 
 
-class Distances(NamedTuple):
-    """How far two readers are apart, their ends matched. px: float64 [N, 4], in px of the
-    256×256 image, NaN where one of the two does not know the landmark, and in images that are not
-    comparable. left_out: the images in which both know landmarks and are not comparable, bool [N].
-    """
-
-    px: np.ndarray
-    left_out: np.ndarray
-
-
-def matched_distances(landmarks: np.ndarray, reference: np.ndarray) -> Distances:
-    """Compare two readers of the same images, [N, 4, 2] each, in px of the 256×256 image."""
+def matched_distances(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return how far apart two readers' landmarks of the same images are, their ends matched:
+    [N, 4, 2] each → [N, 4], NaN where one of the two does not know the landmark, and in images that
+    are not comparable."""
     order = in_best_order(landmarks, reference)
     matched = np.take_along_axis(landmarks, order[..., None], axis=1)
-    is_comparable = are_comparable(landmarks, reference)
-    values = np.linalg.norm(matched - reference, axis=-1)
-    both_know = np.isfinite(landmarks).any(axis=(1, 2)) & np.isfinite(reference).any(axis=(1, 2))
-    return Distances(np.where(is_comparable[:, None], values, np.nan), both_know & ~is_comparable)
-
-
-def compare_readers(
-    annotated: np.ndarray, second: np.ndarray, predicted: np.ndarray | None = None
-) -> dict[str, Distances]:
-    """Compare annotations, a second reader's landmarks and, where there are any, predictions, two
-    by two: column of PAIRS → Distances. annotated, second, predicted: [N, 4, 2] in px of the
-    256×256 image, NaN where not known."""
-    compared = {SECOND_ERROR: matched_distances(second, annotated)}
-    if predicted is not None:
-        compared[PREDICTED_TO_SECOND] = matched_distances(second, predicted)
-        compared[MATCHED] = matched_distances(annotated, predicted)
-    return compared
+    distances = np.linalg.norm(matched - reference, axis=-1)
+    return np.where(are_comparable(landmarks, reference)[:, None], distances, np.nan)
 
 
 def reader_columns(
-    second: np.ndarray, compared: dict[str, Distances], rate: np.ndarray | float = np.nan
+    second: np.ndarray,
+    sizes: np.ndarray,
+    annotated: np.ndarray,
+    predicted: np.ndarray | None = None,
+    rate: np.ndarray | float = np.nan,
 ) -> pd.DataFrame:
     """Return the columns of a second reader for a table: its landmarks in px of the original
-    images, [N, 4, 2], the distances of compare_readers and, where the pixel size of any image is
-    known, the circumference of the head in mm. rate: [N], mm per px of the original images."""
+    images, the distances of PAIRS in px of the 256×256 image and, where the pixel size of any image
+    is known, the circumference of the head in mm.
+
+    second: [N, 4, 2] in px of the original images, of which sizes, [N, 2], are the (width, height).
+    annotated, predicted: [N, 4, 2] in px of the 256×256 image. rate: [N], mm per original px.
+    """
+    at_256 = to_256(second, sizes)
     columns = {"second_x": second[..., 0], "second_y": second[..., 1]}
-    columns |= {name: distances.px for name, distances in compared.items()}
+    columns[SECOND_ERROR] = matched_distances(at_256, annotated)
+    if predicted is not None:
+        columns[PREDICTED_TO_SECOND] = matched_distances(at_256, predicted)
+        columns[MATCHED] = matched_distances(annotated, predicted)
     table = pd.DataFrame(landmark_columns(columns))
     if np.isfinite(rate).any():
         table["second_hc_mm"] = rate * circumference(diameters(second))
@@ -139,37 +128,42 @@ def read_second_reader(csv_path: str, data: LandmarkImages) -> np.ndarray:
     return np.take_along_axis(second, order[..., None], axis=1)
 
 
-def describe_readers(compared: dict[str, Distances], groups: dict[str, np.ndarray]) -> str:
-    """Give the distances of compare_readers in groups of images, bool [N] by name; then what is
-    left out of them, and a question where the second file can hardly be another reader's."""
-    title = "Second reader (px at 256×256; the four ends are named as it suits each image best)"
-    lines = [title, f"{'':<36}landmarks    mean  median  ≤10 px  >50 px"]
+def describe_readers(table: pd.DataFrame, groups: dict[str, np.ndarray]) -> str:
+    """Say how far apart the readers in a table with reader_columns are, and the circumferences that
+    they measure, in groups of images, bool [N] by name; and ask_about_second_reader."""
+    rows = {}
     for group, is_in in groups.items():
-        lines.append(group)
-        for column, distances in compared.items():
-            known = distances.px[is_in]
-            known = known[np.isfinite(known)]
-            line = f"  {PAIRS[column]:<34}{known.size:>9}"
-            if known.size:
-                shares = f"{(known <= BANDS[0]).mean():8.1%}{(known > BANDS[2]).mean():8.1%}"
-                line += f"{known.mean():8.2f}{np.median(known):8.2f}{shares}"
-            lines.append(line)
-    for column, distances in compared.items():
-        if distances.left_out.any():
-            lines.append(
-                f"Images left out of {PAIRS[column]}: {distances.left_out.sum()} (one must know "
-                "all four ends, the other at least three)"
-            )
-    return "\n".join([*lines, *ask_about_second_reader(compared)])
+        for column, (pair, length, reference) in PAIRS.items():
+            if f"ofd_1_{column}" not in table:  # an audit's, without predictions
+                continue
+            px = landmark_values(table[is_in], column)[..., 0]
+            known = pd.Series(px[np.isfinite(px)])
+            rows[group, pair] = {
+                "images": np.isfinite(px).any(axis=1).sum(),
+                "landmarks": len(known),
+                "mean": known.mean(),
+                "median": known.median(),
+                "≤10 px, %": 100 * (known <= BANDS[0]).mean(),
+                ">50 px, %": 100 * (known > BANDS[2]).mean(),
+            }
+            if "second_hc_mm" in table:
+                off = (table[length] - table[reference])[is_in]
+                rows[group, pair]["HC known"] = off.count()
+                rows[group, pair]["HC error, mm"] = off.abs().mean()
+                rows[group, pair]["HC bias, mm"] = off.mean()
+    title = "Second reader (px at 256×256; the ends are named as it suits each image best)"
+    figures = pd.DataFrame.from_dict(rows, orient="index")
+    text = figures.to_string(float_format="{:.2f}".format, na_rep="-")
+    return "\n".join([title, text, *ask_about_second_reader(table)])
 
 
-def ask_about_second_reader(compared: dict[str, Distances]) -> list[str]:
+def ask_about_second_reader(table: pd.DataFrame) -> list[str]:
     """Return a question where a second reader is so far from the annotations (or the predictions,
     where nothing is annotated) that its landmarks are likely to have another unit or other images,
-    and where it is the ground truth once more."""
-    px = compared[SECOND_ERROR].px
-    if np.isnan(px).all() and PREDICTED_TO_SECOND in compared:
-        px = compared[PREDICTED_TO_SECOND].px
+    and where it is the ground truth once more. table: with reader_columns."""
+    px = landmark_values(table, SECOND_ERROR)
+    if np.isnan(px).all() and f"ofd_1_{PREDICTED_TO_SECOND}" in table:
+        px = landmark_values(table, PREDICTED_TO_SECOND)
     known = px[np.isfinite(px)]
     if known.size and (known > BANDS[2]).mean() >= UNLIKELY_SHARE:
         return [
@@ -179,18 +173,3 @@ def ask_about_second_reader(compared: dict[str, Distances]) -> list[str]:
     if known.size and known.max() < SAME_PX:
         return ["Every distance to the second reader is 0. Is it the ground truth itself?"]
     return []
-
-
-def describe_circumference(table: pd.DataFrame, groups: dict[str, np.ndarray]) -> str:
-    """Say how far the circumferences of the head in a tester's table are from a second reader's, in
-    groups of images, bool [N] by name; "" where none is known."""
-    lines = []
-    for group, is_in in groups.items():
-        for label, column in (("annotated", "hc_mm"), ("predicted", "hc_pred_mm")):
-            lengths = table.reindex(columns=[column, "second_hc_mm"])[is_in].dropna()
-            off = lengths[column] - lengths["second_hc_mm"]
-            if len(off):
-                figures = f"{off.abs().mean():8.2f}{off.mean():8.2f}"
-                lines.append(f"  {f'{group}, {label}':<34}{len(off):>5} images{figures}")
-    title = "Circumference of the head less the second reader's, mm (mean absolute error, bias)"
-    return "\n".join([title, *lines]) if lines else ""

@@ -20,7 +20,12 @@ from common.annotation_quality.biometry import describe_data
 from common.annotation_quality.end_names import describe_other_rule
 from common.basics.files import check_outputs, write_table
 from common.basics.pictures import save_picture
-from common.ground_truth import LANDMARK_NAMES, NAME_COLUMN, has_landmarks, plain_name
+from common.ground_truth import (
+    LANDMARK_NAMES,
+    NAME_COLUMN,
+    has_landmarks,
+    plain_name,
+)
 from common.models import count_parameters
 from common.results import review
 from common.results.pictures import draw_errors, draw_predictions
@@ -39,7 +44,7 @@ def run_test(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     rows, split = read_tested_rows(args)
     models, sha256, untrained = load_models(network_class, args, split, rows[NAME_COLUMN])
     data = images.load_images(rows, args.image_folder_path)
-    second, second_at_256 = None, None
+    second = None
     if args.second_csv_path:
         second = second_reader.read_second_reader(args.second_csv_path, data)
     models = [model.to(device) for model in models]
@@ -53,17 +58,25 @@ def run_test(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     flagged = table["review"].to_numpy(bool)
     texts = [review.describe_review(table, judged)]
     if is_annotated:
-        matched = second_reader.matched_distances(predictions.annotated, predictions.predicted).px
+        matched = second_reader.matched_distances(predictions.annotated, predictions.predicted)
         texts = [describe_test(table), describe_other_rule(predictions.errors, matched), *texts]
     if second is not None:
-        table, second_at_256, by_reader = judge_by_reader(second, predictions, table)
-        texts += by_reader
+        of_reader = second_reader.reader_columns(
+            second,
+            predictions.sizes,
+            predictions.annotated,
+            predictions.predicted,
+            predictions.rate,
+        )
+        table = table.join(of_reader)
+        texts.append(describe_by_reader(table))
+        second = images.to_256(second, predictions.sizes)
     written = []
     try:
         write_table(table, args.csv_save_path)
         written.append(f"Table:       {args.csv_save_path}")
         all_images = args.pred_save_path.lower().endswith(".pdf")
-        picture = draw_predictions(data, predictions, flagged, second_at_256, all_images)
+        picture = draw_predictions(data, predictions, flagged, second, all_images)
         save_picture(picture, args.pred_save_path)
         written.append(f"Predictions: {args.pred_save_path}")
         if is_annotated:
@@ -76,28 +89,22 @@ def run_test(network_class: Callable[[], nn.Module], args: Namespace) -> None:
         print("\n\n".join(filter(None, [*texts, "\n".join(written)])))
 
 
-def judge_by_reader(
-    second: np.ndarray, predictions: evaluation.Predictions, table: pd.DataFrame
-) -> tuple[pd.DataFrame, np.ndarray, list[str]]:
-    """Return the table with the columns of a second reader, this reader's landmarks [N, 4, 2] in px
-    of the 256×256 image, and how far apart annotations, predictions and this reader are."""
-    at_256 = images.to_256(second, predictions.sizes)
-    compared = second_reader.compare_readers(predictions.annotated, at_256, predictions.predicted)
+def describe_by_reader(table: pd.DataFrame) -> str:
+    """Say how far apart annotations, predictions and a second reader are, from a tester's table
+    with reader_columns, and what the review flag finds by this reader."""
     flagged = table["review"].to_numpy(bool)
     groups = {
         "All images": np.ones(len(table), bool),
         "Not flagged": ~flagged,
         "Plausible annotations": review.is_plausible_row(table),
     }
-    is_far = compared[second_reader.PREDICTED_TO_SECOND].px > review.REVIEW_ERROR
-    by_flag = (
+    distances = ground_truth.landmark_values(table, second_reader.PREDICTED_TO_SECOND)
+    is_far = distances > review.REVIEW_ERROR
+    return (
+        f"{second_reader.describe_readers(table, groups)}\n"
         f"Review: {flagged.sum()} flagged images have {is_far[flagged].sum()} of the "
         f"{is_far.sum()} landmarks\n  more than {review.REVIEW_ERROR} px from the second reader"
     )
-    distances = f"{second_reader.describe_readers(compared, groups)}\n{by_flag}"
-    table = table.join(second_reader.reader_columns(second, compared, predictions.rate))
-    circumferences = second_reader.describe_circumference(table, groups)
-    return table, at_256, [distances, circumferences]
 
 
 def read_tested_rows(args: Namespace) -> tuple[pd.DataFrame, str]:
