@@ -3,7 +3,7 @@
 import torch
 
 from common.augmentation import augment
-from common.basics.arguments import number, trainer_parser, whole_number
+from common.basics.arguments import number, trainer_parser
 from common.basics.errors import reports_errors
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 from common.models import ResNetUNet
@@ -26,8 +26,8 @@ def main(argv=None):
         precision="auto",  # FP16 on CUDA, float32 elsewhere
     )
     add = parser.add_argument
-    add("--weight_decay", type=number(0), default=1e-4, help="of AdamW")
-    add("--warmup_epochs", type=whole_number(0), default=5, help="epochs of linear warm-up")
+    add("--weight_decay", type=number(float, 0), default=1e-4, help="of AdamW")
+    add("--warmup_epochs", type=number(int, 0), default=5, help="epochs of linear warm-up")
     add(
         "--encoder_weights",
         metavar="imagenet|none|PATH",

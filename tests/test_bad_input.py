@@ -96,7 +96,7 @@ def test_a_tester_reads_only_what_it_tests(case, check, weights):
         # Each number has its own limits.
         ("Trainer", 1, ["--batch_size", "0"], "--batch_size: 0: must be a whole number from 1"),
         ("Trainer", 1, ["--epochs", "0"], "--epochs: 0: must be a whole number from 1"),
-        ("Trainer", 1, ["--lr", "0"], "--lr: 0: must be a number above 0"),
+        ("Trainer", 1, ["--lr", "0"], "--lr: 0: must be a number from 1e-30 to"),
         ("Trainer", 1, ["--seed", "-1"], "--seed: -1: must be a whole number from 0"),
         ("Trainer", 1, ["--checkpoint_seconds", "-1"], "--checkpoint_seconds: -1: must be a n"),
         ("Trainer", 3, ["--weight_decay", "-1"], "--weight_decay: -1: must be a number from 0"),
