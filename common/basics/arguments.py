@@ -88,7 +88,7 @@ def tester_parser(description: str, *, hypothesis: int, review_confidence: float
     table = f"hypothesis_{hypothesis}_predictions.csv"
     add("--csv_save_path", type=ending_in(".csv"), default=table, help="table of all predictions")
     add("--split", choices=(*SPLITS, "all"), default="test", help="all: every row (even just one)")
-    add("--review_confidence", type=number(float, 0, 1), help="flag images with a landmark below it")
+    add("--review_confidence", type=number(float, 0, 1), help="flag images with a peak below this")
     add("--batch_size", type=number(int, 1), default=8, help="images per step")
     add_shared_arguments(parser)
     return parser
