@@ -1,7 +1,6 @@
 """How a command ends when something is wrong: its exit status and its line."""
 
 import io
-import shlex
 import subprocess
 import sys
 
@@ -141,24 +140,13 @@ def line_of_ctrl_c(capsys, **options):
     return printed.err[1:]
 
 
-def test_ctrl_c_names_the_command_that_resumes(capsys, monkeypatch):
-    arguments = ["--csv_path", "my data/it's $1.csv", "--resume", "--lr", "0.1"]
-    monkeypatch.setattr("sys.argv", ["code/trainer.py", *arguments])
+def test_ctrl_c_says_what_is_lost_and_how_to_resume(capsys):
     line = line_of_ctrl_c(capsys, resumable=True)
-    start = "Interrupted. Any epochs since the last save are lost. To resume "
-    start += "(in a notebook, run the cell again with --resume): "
-    assert line.startswith(start)
-    arguments.remove("--resume")  # it stands there once, and a shell reads the rest as before
-    command = [sys.executable, "code/trainer.py", *arguments, "--resume"]
-    assert shlex.split(line[len(start) :]) == command
+    assert line.startswith("Interrupted. Any epochs since the last save are lost. To resume, give ")
+    assert "the same command again with --resume (in a notebook, run the cell again" in line
 
 
-def test_ctrl_c_asks_for_the_same_command_again_where_torchrun_has_started_it(torchrun, capsys):
-    line = line_of_ctrl_c(capsys, resumable=True)
-    assert line.endswith("are lost. To resume, give the same command again with --resume\n")
-
-
-def test_ctrl_c_names_no_command_where_nothing_can_be_resumed(capsys):
+def test_ctrl_c_is_all_that_is_said_where_nothing_can_be_resumed(capsys):
     assert line_of_ctrl_c(capsys) == "Interrupted.\n"
 
 
@@ -204,7 +192,7 @@ def test_the_work_goes_on_when_a_stream_is_closed(monkeypatch):
 
 def test_a_full_disk_behind_stdout_ends_in_a_line(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", open("/dev/full", "w"))  # noqa: SIM115
-    line = "error: what is printed cannot be written: No space left on device"
+    line = "error: what is printed cannot be written: no space left on the disk"
     refused(lambda: talkative([]), capsys, line)
 
 
