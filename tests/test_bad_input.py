@@ -109,7 +109,12 @@ def test_a_tester_reads_only_what_it_tests(case, check, weights):
         ("Tester", 1, ["--split", "tests"], "--split: invalid choice: 'tests'"),
         # What stands there is not written over, nor is what a link leads to.
         ("Trainer", 1, ["--plot_save_path", "to_image.png"], "lies in the image folder"),
-        ("Trainer", 1, ["--plot_save_path", "to_pipe.png"], "to_pipe.png: is not a regular file"),
+        (
+            "Trainer",
+            1,
+            ["--plot_save_path", "to_pipe.png"],
+            "to_pipe.png: is a folder, or no reg",
+        ),
         ("Trainer", 1, ["--plot_save_path", "to_model.png"], "model_save_path and plot_save_path"),
         ("Trainer", 2, ["--augmentation_save_path", "curves.png"], "plot_save_path and augmenta"),
         ("Trainer", 3, ["--encoder_weights", "model.pth"], "encoder_weights and model_save_path"),
@@ -126,7 +131,7 @@ def test_a_tester_reads_only_what_it_tests(case, check, weights):
         ("Tester", 1, ["--pred_save_path", "p.txt"], "p.txt: must end in .png, .jpg"),
         ("Trainer", 1, ["--plot_save_path", "new.png/"], "new.png/: is a folder"),
         ("Tester", 1, ["--error_save_path", "images"], "images: is a folder"),
-        ("Trainer", 1, ["--model_save_path", "no/m.pth"], "no/m.pth: the folder no does not exist"),
+        ("Trainer", 1, ["--model_save_path", "no/m.pth"], "no/m.pth: its folder does not exist"),
         ("Trainer", 1, ["--model_save_path", "to_nowhere.pth"], "does not exist"),
         # The name of its checkpoint would have more than 255 letters.
         ("Trainer", 1, ["--model_save_path", f"{'m' * 245}.pth"], "m_checkpoint.pth: cannot be wr"),
