@@ -176,7 +176,7 @@ def test_initial_weights_that_are_missing_are_named_before_an_image_is_read(
 
 
 def test_initial_weights_of_another_network_are_refused(check, weights):
-    message = "these weights belong to Hypotheses 1 and 2 (UNet)"
+    message = "UNet.pth: not weights of this network: Error(s) in loading state_dict for ResNetUNet"
     check(message, "Trainer", 3, ["--initial_weights", str(weights[UNet])])
 
 
