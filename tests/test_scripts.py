@@ -153,9 +153,7 @@ def test_the_model_file_holds_the_best_weights_which_after_one_epoch_are_the_las
 
 
 def test_the_checkpoint_holds_the_losses_and_the_learning_rate_of_the_epoch(trained, checkpoint):
-    assert checkpoint["epoch"] == 1
-    assert checkpoint["best_val_loss"] == checkpoint["val_losses"][0]
-    assert len(checkpoint["train_losses"]) == 1
+    assert len(checkpoint["train_losses"]) == len(checkpoint["val_losses"]) == 1
     rate = 2e-4 if trained.number == 3 else 1e-3  # the first of five epochs of warm-up
     assert checkpoint["learning_rates"] == [pytest.approx(rate)]
 

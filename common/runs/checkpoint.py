@@ -40,7 +40,7 @@ def checkpoint_path(model_path: str) -> str:
     return f"{stem}_checkpoint{ending}"
 
 
-def is_resumed(args: Namespace) -> bool:
+def will_resume(args: Namespace) -> bool:
     """Return whether a run resumes, which takes --resume and a checkpoint. Rank 0 looks for it, and
     every process gets the same answer."""
     path = checkpoint_path(args.model_save_path)
@@ -83,7 +83,8 @@ def resume(parts: dict[str, Any], run: Run) -> tuple[Run, History]:
     model_path = run["args"]["model_save_path"]
     path = checkpoint_path(model_path)
     checkpoint = processes.broadcast(read_file(path) if processes.rank() == 0 else None)
-    if not _is_complete(checkpoint):
+    states = [f"{name}_state_dict" for name in ("best_model", *parts)]
+    if not isinstance(checkpoint, dict) or not {*run, *EPOCH_VALUES, *states} <= checkpoint.keys():
         raise UserError(f"{path}: {NOT_OURS}")
     differences = _differences(parts["scheduler"], run, checkpoint)
     if differences:
@@ -91,10 +92,19 @@ def resume(parts: dict[str, Any], run: Run) -> tuple[Run, History]:
             f"{path}: the checkpoint of another run: {', '.join(differences)}. Resume with "
             "the same settings, or start afresh without --resume"
         )
-    _restore(parts, checkpoint, path)
+    # Both are checked; the second fill stays, as training goes on from the last weights.
+    fill(parts["model"], checkpoint["best_model_state_dict"], path)
+    fill(parts["model"], checkpoint["model_state_dict"], path)
+    try:
+        parts["optimizer"].load_state_dict(checkpoint["optimizer_state_dict"])
+        parts["scheduler"].load_state_dict(checkpoint["scheduler_state_dict"])
+        if checkpoint["scaler_state_dict"]:  # it is empty where the scaler was not in use
+            parts["scaler"].load_state_dict(checkpoint["scaler_state_dict"])
+    except (LookupError, ValueError) as error:
+        raise UserError(f"{path}: {NOT_OURS}") from error
     before = checkpoint["args"]  # what it began with, `…_weights`, stays
     began_with = {name: before[name] for name in before if name.endswith("_weights")}
-    run = {**_inherit(run, checkpoint), "args": {**run["args"], **began_with}}
+    run = {name: checkpoint[name] for name in run} | {"args": {**run["args"], **began_with}}
     history = {name: checkpoint[name] for name in (*EPOCH_VALUES, "best_model_state_dict")}
     print(f"{path}: resuming from epoch {len(history['val_losses'])}")
     if processes.rank() == 0 and not os.path.exists(model_path):
@@ -104,18 +114,10 @@ def resume(parts: dict[str, Any], run: Run) -> tuple[Run, History]:
 
 def save_run(parts: dict[str, Any], run: Run, history: History) -> None:
     """Write the best weights, and the checkpoint with all that resume needs."""
-    val_losses = history["val_losses"]
     model_path = run["args"]["model_save_path"]
-    model_sha256 = save_file(history["best_model_state_dict"], model_path)
-    checkpoint = {
-        "epoch": len(val_losses),
-        **{f"{name}_state_dict": part.state_dict() for name, part in parts.items()},
-        **history,
-        "best_val_loss": min(val_losses),
-        "best_epoch": val_losses.index(min(val_losses)) + 1,
-        "model_sha256": model_sha256,  # of the file of the best weights
-        **run,
-    }
+    sha256 = save_file(history["best_model_state_dict"], model_path)
+    states = {f"{name}_state_dict": part.state_dict() for name, part in parts.items()}
+    checkpoint = {**run, **history, **states, "model_sha256": sha256}
     save_file(checkpoint, checkpoint_path(model_path))
 
 
@@ -128,19 +130,9 @@ def _settings(args: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _is_complete(checkpoint: Any) -> bool:
-    """Return whether a file's content has everything that is read of a checkpoint."""
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("args"), dict):
-        return False
-    states = (f"{part}_state_dict" for part in ("model", "optimizer", "scheduler", "scaler"))
-    needed = {"dataset_fingerprint", "best_model_state_dict", *states}
-    has_history = all(isinstance(checkpoint.get(name), list) for name in EPOCH_VALUES)
-    return has_history and needed <= checkpoint.keys()
-
-
 def _differences(scheduler: LRScheduler, run: Run, checkpoint: dict[str, Any]) -> list[str]:
     """Say in what a run differs from that of a checkpoint, though it must not."""
-    before, now = _settings(checkpoint["args"]), _settings(run["args"])
+    before, now = checkpoint["args"], _settings(run["args"])
     if isinstance(scheduler, ReduceLROnPlateau):
         # It does not know how many epochs there will be, so that may change.
         del now["epochs"]
@@ -154,38 +146,16 @@ def _differences(scheduler: LRScheduler, run: Run, checkpoint: dict[str, Any]) -
     return differences
 
 
-def _restore(parts: dict[str, Any], checkpoint: dict[str, Any], path: str) -> None:
-    """Fill the parts of a run from a checkpoint."""
-    # Both are checked; the second fill stays, as training goes on from the last weights.
-    fill(parts["model"], checkpoint["best_model_state_dict"], path)
-    fill(parts["model"], checkpoint["model_state_dict"], path)
-    try:
-        parts["optimizer"].load_state_dict(checkpoint["optimizer_state_dict"])
-        parts["scheduler"].load_state_dict(checkpoint["scheduler_state_dict"])
-        if checkpoint["scaler_state_dict"]:  # it is empty where the scaler was not in use
-            parts["scaler"].load_state_dict(checkpoint["scaler_state_dict"])
-    except torch.cuda.OutOfMemoryError:  # a RuntimeError, but not the checkpoint's fault
-        raise
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: {NOT_OURS}") from error
-
-
 def _inherit(run: Run, checkpoint: dict[str, Any]) -> Run:
-    """Return a run that is trained on a checkpoint's images too: no later test may be on one of
-    them. A landmark that the checkpoint learned, or may have learned, is not untrained."""
-    images = [*run["train_images"], *_names_in(checkpoint, "train_images")]
-    untrained = _names_in(checkpoint, "untrained_landmarks")
+    """Return a run that starts from the weights of a checkpoint, {} where nothing is known of them:
+    no later test may be on an image of either, and a landmark is untrained if it is so in both."""
+    images = [*run["train_images"], *checkpoint.get("train_images", [])]
+    untrained = checkpoint.get("untrained_landmarks", [])
     return {
         **run,
         "train_images": list(dict.fromkeys(images)),  # each once, in order
         "untrained_landmarks": [name for name in run["untrained_landmarks"] if name in untrained],
     }
-
-
-def _names_in(checkpoint: dict[str, Any], entry: str) -> list[str]:
-    """Return the names that a checkpoint lists: none where another package's has no such list."""
-    names = checkpoint.get(entry)
-    return list(map(str, names)) if isinstance(names, list) else []
 
 
 def save_file(content: dict[str, Any], path: str) -> str:

@@ -40,7 +40,7 @@ def set_up(args: Namespace) -> torch.device:
     device = processes.init_process_group(devices.select_device(args.device))
     if args.precision == "fp16" and device.type == "cpu":
         raise UserError("--precision fp16 is for CUDA devices; on a CPU use bf16 or fp32")
-    is_fresh = not checkpoint.is_resumed(args)
+    is_fresh = not checkpoint.will_resume(args)
     if is_fresh and args.initial_weights and not os.path.exists(args.initial_weights):
         raise UserError(f"{args.initial_weights}: no such file of weights")
     return device
@@ -100,7 +100,7 @@ def fit(
     print(f"{type(model).__name__}: {count_parameters(model):,} parameters")
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     run = _describe_run(args, model, train_set, val_set)
-    if checkpoint.is_resumed(args):
+    if checkpoint.will_resume(args):
         run, history = checkpoint.resume(parts, run)
     else:
         run, history = checkpoint.begin(model, run)
