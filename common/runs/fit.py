@@ -84,10 +84,8 @@ def fit(
 ) -> None:
     """Train on the device of the two sets, from epoch 1 or where a checkpoint ends (--resume), and
     save the last state and the weights with the lowest validation loss. loss(heatmaps, landmarks)
-    is a mean over the batch; a landmark that is NaN adds 0 to it.
-
-    Raises UserError for another run's checkpoint, an unwritable file and a loss that is not finite.
-    """
+    is a mean over the batch; a landmark that is NaN adds 0 to it. Raises UserError for another
+    run's checkpoint, an unwritable file and a loss that is not finite."""
     device = train_set.images.device
     dtype = devices.autocast_dtype(args.precision, device)
     model.to(device)
@@ -110,7 +108,7 @@ def fit(
     for epoch in range(first_epoch, args.epochs + 1):
         epoch_started = time.monotonic()
         learning_rate = optimizer.param_groups[0]["lr"]
-        name = f"Epoch {epoch}/{args.epochs}"
+        name = f"Epoch {epoch:>{len(str(args.epochs))}}/{args.epochs}"
         # Each epoch has its own random stream: a resumed run draws what one without a stop draws.
         seed = args.seed + 1_000_003 * epoch
         own = processes.own_shares(training_batches(train_set, args.batch_size, seed, augment))
@@ -137,8 +135,11 @@ def fit(
             checkpoint.save_run(parts, run, history)
             draw_curves(history, args.plot_save_path)
             last_saved = time.monotonic()
-        print(_describe_epoch(history, args.epochs, is_best))
-
+        print(
+            f"{name} | train loss {train_loss:.6f} | val loss {val_loss:.6f} | "
+            f"{within:.1%} within 10 px | lr {learning_rate:.2e} | {seconds:.1f} s"
+            f"{' | best so far' if is_best else ''}"
+        )
     processes.destroy_process_group()
     _report(history, first_epoch, args)
 
@@ -148,15 +149,13 @@ def _describe_run(
 ) -> Run:
     """Return what a checkpoint says of the run itself. Raises UserError where that is not the same
     in every process."""
-    annotated_images = torch.isfinite(train_set.landmarks).all(dim=-1).sum(dim=0)
+    is_trained = torch.isfinite(train_set.landmarks).all(dim=-1).any(dim=0).tolist()
     run = {
         "args": vars(args),
         "parameters": count_parameters(model),
         "dataset_fingerprint": dataset_fingerprint(train_set, val_set),
         "train_images": train_set.names,
-        "untrained_landmarks": [
-            name for name, images in zip(LANDMARK_NAMES, annotated_images.tolist()) if images == 0
-        ],
+        "untrained_landmarks": [n for n, trained in zip(LANDMARK_NAMES, is_trained) if not trained],
     }
     checkpoint.check_processes(run)
     return run
@@ -166,8 +165,7 @@ def _warn(run: Run, val_names: list[str]) -> None:
     """Print which landmarks are not learned, and how many validation images may not be new."""
     for landmark in run["untrained_landmarks"]:
         print(f"{landmark} is annotated in no training image: what is found for it means nothing")
-    trained_on = {plain_name(name) for name in run["train_images"]}
-    seen = trained_on.intersection(map(plain_name, val_names))
+    seen = set(map(plain_name, run["train_images"])) & set(map(plain_name, val_names))
     if seen:
         print(
             "Initial weights were trained on images of the same names as "
@@ -177,44 +175,26 @@ def _warn(run: Run, val_names: list[str]) -> None:
 
 def _check_finite(train_loss: float, val_loss: float, epoch: str) -> None:
     """Raise UserError for a loss that is not finite, before anything of this epoch is kept."""
-    for name, loss in (("training", train_loss), ("validation", val_loss)):
-        if not math.isfinite(loss):
-            raise UserError(
-                f"{epoch}: the {name} loss is not finite. Epochs since the last save are lost; "
-                "what was saved is good. Start afresh with a lower --lr"
-            )
-
-
-def _describe_epoch(history: History, epochs: int, is_best: bool) -> str:
-    """Return the line of the epoch that is the last one of the history."""
-    return (
-        f"Epoch {len(history['val_losses']):>{len(str(epochs))}}/{epochs} | "
-        f"train loss {history['train_losses'][-1]:.6f} | "
-        f"val loss {history['val_losses'][-1]:.6f} | "
-        f"{history['val_within_10_px'][-1]:.1%} within 10 px | "
-        f"lr {history['learning_rates'][-1]:.2e} | "
-        f"{history['epoch_seconds'][-1]:.1f} s{' | best so far' if is_best else ''}"
-    )
+    if not math.isfinite(train_loss + val_loss):
+        raise UserError(
+            f"{epoch}: a loss is not finite ({train_loss} in training, {val_loss} in validation). "
+            "Epochs since the last save are lost; what was saved is good. Start afresh with a "
+            "lower --lr"
+        )
 
 
 def _report(history: History, first_epoch: int, args: Namespace) -> None:
     """Print what the run has come to, and where its files are."""
-    seconds = history["epoch_seconds"]
-    epochs = f"{len(seconds)} epoch{'s' if len(seconds) > 1 else ''}"
     if first_epoch > args.epochs:
-        print(f"{epochs} done already; nothing is left to train")
+        print("All epochs are done already; nothing is left to train")
         draw_curves(history, args.plot_save_path)  # it may have been killed before
-        return
-    train_losses = history["train_losses"]
-    val_losses = history["val_losses"]
-    within = history["val_within_10_px"]
+    val_losses, within = history["val_losses"], history["val_within_10_px"]
+    gaps = [val - train for val, train in zip(val_losses, history["train_losses"])]
     best = val_losses.index(min(val_losses))
-    gap_of_best = val_losses[best] - train_losses[best]
-    gap_of_last = val_losses[-1] - train_losses[-1]
     print(
-        f"Trained {epochs} in {sum(seconds) / 60:.1f} minutes; best "
-        f"validation loss {val_losses[best]:.6f} in epoch {best + 1}\n"
-        f"Train-val gap:   {gap_of_best:.6f} in epoch {best + 1}, {gap_of_last:.6f} in the last\n"
+        f"Epochs:          {len(val_losses)} in {sum(history['epoch_seconds']) / 60:.1f} minutes\n"
+        f"Validation loss: {val_losses[best]:.6f} in epoch {best + 1}, the lowest\n"
+        f"Train-val gap:   {gaps[best]:.6f} in epoch {best + 1}, {gaps[-1]:.6f} in the last\n"
         f"Within 10 px:    {within[best]:.1%} in epoch {best + 1}, {within[-1]:.1%} in the last, "
         "of the validation landmarks\n"
         f"Best model:      {args.model_save_path}\n"
