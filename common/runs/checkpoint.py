@@ -16,6 +16,9 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from common import UserError
 from common.basics import processes
 from common.basics.files import write_file
+from common.ground_truth import LANDMARK_NAMES
+from common.images import LandmarkImages, dataset_fingerprint
+from common.models import count_parameters
 from common.runs.weights import fill, load_weights, read_file
 
 NOT_OURS = "not a checkpoint of this package"
@@ -24,14 +27,7 @@ EPOCH_VALUES = ("train_losses", "val_losses", "val_within_10_px", "learning_rate
 # What may differ when a run is resumed, besides paths: another device only rounds differently, and
 # the weights to start from do not matter, since the checkpoint has its own.
 MAY_CHANGE = ("device", "resume", "checkpoint_seconds", "encoder_weights", "initial_weights")
-# What a checkpoint says of its run: `args`, the arguments of the command; `parameters`, their
-# number; `dataset_fingerprint`, of images and landmarks; `train_images`, the names of all images
-# that it was trained on, those of its initial weights too; `untrained_landmarks`, the names of
-# those that no training image has.
-Run = dict[str, Any]
-# EPOCH_VALUES, and `best_model_state_dict`, the weights of the epoch with the lowest validation
-# loss.
-History = dict[str, Any]
+Run = dict[str, Any]  # see new_run
 
 
 def checkpoint_path(model_path: str) -> str:
@@ -47,18 +43,33 @@ def will_resume(args: Namespace) -> bool:
     return processes.broadcast(args.resume and os.path.exists(path))
 
 
-def check_processes(run: Run) -> None:
-    """Raise UserError where the processes do not have the same arguments and data."""
+def new_run(
+    args: Namespace, model: nn.Module, train_set: LandmarkImages, val_set: LandmarkImages
+) -> Run:
+    """Return what a checkpoint says of a run besides the states of its parts, before it begins.
+    Raises UserError where the processes do not have the same arguments and data."""
+    is_trained = torch.isfinite(train_set.landmarks).all(dim=-1).any(dim=0).tolist()
+    run = {
+        "args": vars(args),
+        "parameters": count_parameters(model),
+        "dataset_fingerprint": dataset_fingerprint(train_set, val_set),
+        # The names of all images that it is trained on, those of its initial weights too.
+        "train_images": train_set.names,
+        "untrained_landmarks": [n for n, trained in zip(LANDMARK_NAMES, is_trained) if not trained],
+        **{name: [] for name in EPOCH_VALUES},
+        "best_model_state_dict": {},  # the weights of the epoch with the lowest validation loss
+    }
     identity = (_settings(run["args"]), run["dataset_fingerprint"])
     if processes.broadcast(identity) != identity:
         raise UserError("the arguments, images or landmarks differ between the processes")
+    return run
 
 
-def begin(model: nn.Module, run: Run) -> tuple[Run, History]:
+def begin(model: nn.Module, run: Run) -> Run:
     """Begin a run: load --initial_weights, if any, and move an earlier run's files aside.
 
-    Returns the run, with what the initial weights were trained on, and an empty history. Raises
-    UserError for weights that cannot be used, and a file that cannot be moved.
+    Returns the run, with what the initial weights were trained on. Raises UserError for weights
+    that cannot be used, and a file that cannot be moved.
     """
     args = run["args"]
     if args["resume"]:
@@ -69,29 +80,24 @@ def begin(model: nn.Module, run: Run) -> tuple[Run, History]:
         print(f"{args['initial_weights']}: training starts from these weights")
     if processes.rank() == 0:
         _move_aside(args["model_save_path"])
-    return run, {**{name: [] for name in EPOCH_VALUES}, "best_model_state_dict": {}}
+    return run
 
 
-def resume(parts: dict[str, Any], run: Run) -> tuple[Run, History]:
+def resume(parts: dict[str, Any], run: Run) -> Run:
     """Resume a run from its checkpoint, and write its model file again where that is gone.
 
     parts: model, optimizer, scheduler and scaler by name; their states are restored. Returns the
-    run, with the weights it began with and all it was trained on, and its history. Raises UserError
-    for a file that is no checkpoint, and for the checkpoint of a run with other data or other
-    arguments. May differ: paths, MAY_CHANGE and, under ReduceLROnPlateau, `epochs`.
+    run as it was saved, but for its arguments, which are those of now. Raises UserError for a file
+    that is no checkpoint, and for the checkpoint of a run with other data or other arguments. May
+    differ: paths, MAY_CHANGE and, under ReduceLROnPlateau, `epochs`.
     """
     model_path = run["args"]["model_save_path"]
     path = checkpoint_path(model_path)
     checkpoint = processes.broadcast(read_file(path) if processes.rank() == 0 else None)
-    states = [f"{name}_state_dict" for name in ("best_model", *parts)]
-    if not isinstance(checkpoint, dict) or not {*run, *EPOCH_VALUES, *states} <= checkpoint.keys():
+    needed = {*run, *(f"{name}_state_dict" for name in parts)}
+    if not isinstance(checkpoint, dict) or not needed <= checkpoint.keys():
         raise UserError(f"{path}: {NOT_OURS}")
-    differences = _differences(parts["scheduler"], run, checkpoint)
-    if differences:
-        raise UserError(
-            f"{path}: the checkpoint of another run: {', '.join(differences)}. Resume with "
-            "the same settings, or start afresh without --resume"
-        )
+    _check_same_run(parts["scheduler"], run, checkpoint, path)
     # Both are checked; the second fill stays, as training goes on from the last weights.
     fill(parts["model"], checkpoint["best_model_state_dict"], path)
     fill(parts["model"], checkpoint["model_state_dict"], path)
@@ -105,20 +111,18 @@ def resume(parts: dict[str, Any], run: Run) -> tuple[Run, History]:
     before = checkpoint["args"]  # what it began with, `…_weights`, stays
     began_with = {name: before[name] for name in before if name.endswith("_weights")}
     run = {name: checkpoint[name] for name in run} | {"args": {**run["args"], **began_with}}
-    history = {name: checkpoint[name] for name in (*EPOCH_VALUES, "best_model_state_dict")}
-    print(f"{path}: resuming from epoch {len(history['val_losses'])}")
+    print(f"{path}: resuming from epoch {len(run['val_losses'])}")
     if processes.rank() == 0 and not os.path.exists(model_path):
-        save_file(history["best_model_state_dict"], model_path)
-    return run, history
+        save_file(run["best_model_state_dict"], model_path)
+    return run
 
 
-def save_run(parts: dict[str, Any], run: Run, history: History) -> None:
+def save_run(parts: dict[str, Any], run: Run) -> None:
     """Write the best weights, and the checkpoint with all that resume needs."""
     model_path = run["args"]["model_save_path"]
-    sha256 = save_file(history["best_model_state_dict"], model_path)
+    sha256 = save_file(run["best_model_state_dict"], model_path)
     states = {f"{name}_state_dict": part.state_dict() for name, part in parts.items()}
-    checkpoint = {**run, **history, **states, "model_sha256": sha256}
-    save_file(checkpoint, checkpoint_path(model_path))
+    save_file({**run, **states, "model_sha256": sha256}, checkpoint_path(model_path))
 
 
 def _settings(args: dict[str, Any]) -> dict[str, Any]:
@@ -130,8 +134,8 @@ def _settings(args: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _differences(scheduler: LRScheduler, run: Run, checkpoint: dict[str, Any]) -> list[str]:
-    """Say in what a run differs from that of a checkpoint, though it must not."""
+def _check_same_run(scheduler: LRScheduler, run: Run, checkpoint: Run, path: str) -> None:
+    """Raise UserError where a run differs from that of a checkpoint, though it must not."""
     before, now = checkpoint["args"], _settings(run["args"])
     if isinstance(scheduler, ReduceLROnPlateau):
         # It does not know how many epochs there will be, so that may change.
@@ -143,7 +147,11 @@ def _differences(scheduler: LRScheduler, run: Run, checkpoint: dict[str, Any]) -
     ]
     if checkpoint["dataset_fingerprint"] != run["dataset_fingerprint"]:
         differences.append("the images or landmarks are not the same")
-    return differences
+    if differences:
+        raise UserError(
+            f"{path}: the checkpoint of another run: {', '.join(differences)}. Resume with "
+            "the same settings, or start afresh without --resume"
+        )
 
 
 def _inherit(run: Run, checkpoint: dict[str, Any]) -> Run:

@@ -21,11 +21,11 @@ from common.annotation_quality.end_names import describe_end_names
 from common.augmentation import Augment
 from common.basics import processes
 from common.basics.files import check_outputs
-from common.ground_truth import LANDMARK_NAMES, has_landmarks, plain_name
-from common.images import LandmarkImages, dataset_fingerprint, load_images
+from common.ground_truth import has_landmarks, plain_name
+from common.images import LandmarkImages, load_images
 from common.models import count_parameters
 from common.runs import checkpoint, devices
-from common.runs.checkpoint import History, Run, checkpoint_path
+from common.runs.checkpoint import Run, checkpoint_path
 from common.runs.pictures import draw_curves
 from common.training import train_one_epoch, training_batches, validate, validation_batches
 
@@ -97,13 +97,13 @@ def fit(
     replica = processes.data_parallel(model)
     print(f"{type(model).__name__}: {count_parameters(model):,} parameters")
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
-    run = _describe_run(args, model, train_set, val_set)
+    run = checkpoint.new_run(args, model, train_set, val_set)
     if checkpoint.will_resume(args):
-        run, history = checkpoint.resume(parts, run)
+        run = checkpoint.resume(parts, run)
     else:
-        run, history = checkpoint.begin(model, run)
+        run = checkpoint.begin(model, run)
     _warn(run, val_set.names)
-    first_epoch = len(history["val_losses"]) + 1
+    first_epoch = len(run["val_losses"]) + 1
     last_saved = time.monotonic()
     for epoch in range(first_epoch, args.epochs + 1):
         epoch_started = time.monotonic()
@@ -123,17 +123,17 @@ def fit(
             scheduler.step(val_loss)
         else:
             scheduler.step()
-        is_best = val_loss < min(history["val_losses"], default=math.inf)
+        is_best = val_loss < min(run["val_losses"], default=math.inf)
         if is_best:
-            history["best_model_state_dict"] = copy.deepcopy(model.state_dict())
+            run["best_model_state_dict"] = copy.deepcopy(model.state_dict())
         seconds = time.monotonic() - epoch_started
         values = (train_loss, val_loss, within, learning_rate, seconds)
         for of_epochs, value in zip(checkpoint.EPOCH_VALUES, values):
-            history[of_epochs].append(value)
+            run[of_epochs].append(value)
         is_due = epoch == args.epochs or time.monotonic() - last_saved >= args.checkpoint_seconds
         if is_due and processes.rank() == 0:
-            checkpoint.save_run(parts, run, history)
-            draw_curves(history, args.plot_save_path)
+            checkpoint.save_run(parts, run)
+            draw_curves(run, args.plot_save_path)
             last_saved = time.monotonic()
         print(
             f"{name} | train loss {train_loss:.6f} | val loss {val_loss:.6f} | "
@@ -141,24 +141,7 @@ def fit(
             f"{' | best so far' if is_best else ''}"
         )
     processes.destroy_process_group()
-    _report(history, first_epoch, args)
-
-
-def _describe_run(
-    args: Namespace, model: nn.Module, train_set: LandmarkImages, val_set: LandmarkImages
-) -> Run:
-    """Return what a checkpoint says of the run itself. Raises UserError where that is not the same
-    in every process."""
-    is_trained = torch.isfinite(train_set.landmarks).all(dim=-1).any(dim=0).tolist()
-    run = {
-        "args": vars(args),
-        "parameters": count_parameters(model),
-        "dataset_fingerprint": dataset_fingerprint(train_set, val_set),
-        "train_images": train_set.names,
-        "untrained_landmarks": [n for n, trained in zip(LANDMARK_NAMES, is_trained) if not trained],
-    }
-    checkpoint.check_processes(run)
-    return run
+    _report(run, first_epoch, args)
 
 
 def _warn(run: Run, val_names: list[str]) -> None:
@@ -183,16 +166,16 @@ def _check_finite(train_loss: float, val_loss: float, epoch: str) -> None:
         )
 
 
-def _report(history: History, first_epoch: int, args: Namespace) -> None:
+def _report(run: Run, first_epoch: int, args: Namespace) -> None:
     """Print what the run has come to, and where its files are."""
     if first_epoch > args.epochs:
         print("All epochs are done already; nothing is left to train")
-        draw_curves(history, args.plot_save_path)  # it may have been killed before
-    val_losses, within = history["val_losses"], history["val_within_10_px"]
-    gaps = [val - train for val, train in zip(val_losses, history["train_losses"])]
+        draw_curves(run, args.plot_save_path)  # it may have been killed before
+    val_losses, within = run["val_losses"], run["val_within_10_px"]
+    gaps = [val - train for val, train in zip(val_losses, run["train_losses"])]
     best = val_losses.index(min(val_losses))
     print(
-        f"Epochs:          {len(val_losses)} in {sum(history['epoch_seconds']) / 60:.1f} minutes\n"
+        f"Epochs:          {len(val_losses)} in {sum(run['epoch_seconds']) / 60:.1f} minutes\n"
         f"Validation loss: {val_losses[best]:.6f} in epoch {best + 1}, the lowest\n"
         f"Train-val gap:   {gaps[best]:.6f} in epoch {best + 1}, {gaps[-1]:.6f} in the last\n"
         f"Within 10 px:    {within[best]:.1%} in epoch {best + 1}, {within[-1]:.1%} in the last, "
