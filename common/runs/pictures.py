@@ -8,13 +8,7 @@ import numpy as np
 import torch
 
 from common.augmentation import Augment
-from common.basics.pictures import (
-    add_legend,
-    mark_landmarks,
-    new_picture,
-    save_picture,
-    show_image,
-)
+from common.basics.pictures import add_legend, mark_landmarks, new_picture, save_picture, show_image
 from common.images import LandmarkImages
 
 MARGIN = 3  # % beside the curves, so that the frame cuts off no line and no star
