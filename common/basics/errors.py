@@ -53,7 +53,10 @@ def reports_errors(*, resumable: bool = False) -> Iterator[None]:
     """
     # A notebook names a backend of its own, without which matplotlib cannot be imported here.
     os.environ["MPLBACKEND"] = "agg"
-    _set_up_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a notebook's has no such method
+            # Printed at once, and without an end where a terminal lacks "≤".
+            stream.reconfigure(line_buffering=True, errors="replace")
     try:
         with processes.only_rank_0_prints():
             if processes.world_size() > 1 and not resumable:
@@ -75,15 +78,6 @@ def reports_errors(*, resumable: bool = False) -> Iterator[None]:
             _discard_stdout()
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(2) from error
-
-
-def _set_up_streams() -> None:
-    """Let what is printed be seen at once, and let no character end a script."""
-    if sys.stderr is None:  # closed by 2>&-; tqdm needs one
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a notebook's has no such method
-            stream.reconfigure(line_buffering=True, errors="replace")  # a terminal may lack "≤"
 
 
 def _discard_stdout() -> None:

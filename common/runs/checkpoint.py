@@ -65,31 +65,35 @@ def new_run(
     return run
 
 
-def begin(model: nn.Module, run: Run) -> Run:
+def begin(model: nn.Module, run: Run) -> None:
     """Begin a run: load --initial_weights, if any, and move an earlier run's files aside.
 
-    Returns the run, with what the initial weights were trained on. Raises UserError for weights
-    that cannot be used, and a file that cannot be moved.
+    What the initial weights were trained on is noted in the run. Raises UserError for weights that
+    cannot be used, and a file that cannot be moved.
     """
     args = run["args"]
     if args["resume"]:
         path = checkpoint_path(args["model_save_path"])
         print(f"{path}: no checkpoint there, so training starts at epoch 1")
     if args["initial_weights"]:
-        run = _inherit(run, load_weights(model, args["initial_weights"]))
+        earlier = load_weights(model, args["initial_weights"])
+        images = [*run["train_images"], *earlier.get("train_images", [])]
+        run["train_images"] = list(dict.fromkeys(images))  # each once, in order
+        # A landmark that the earlier run learned, or may have learned, is not untrained.
+        both = set(run["untrained_landmarks"]) & set(earlier.get("untrained_landmarks", []))
+        run["untrained_landmarks"] = [name for name in LANDMARK_NAMES if name in both]
         print(f"{args['initial_weights']}: training starts from these weights")
     if processes.rank() == 0:
         _move_aside(args["model_save_path"])
-    return run
 
 
-def resume(parts: dict[str, Any], run: Run) -> Run:
+def resume(parts: dict[str, Any], run: Run) -> None:
     """Resume a run from its checkpoint, and write its model file again where that is gone.
 
-    parts: model, optimizer, scheduler and scaler by name; their states are restored. Returns the
-    run as it was saved, but for its arguments, which are those of now. Raises UserError for a file
-    that is no checkpoint, and for the checkpoint of a run with other data or other arguments. May
-    differ: paths, MAY_CHANGE and, under ReduceLROnPlateau, `epochs`.
+    parts: model, optimizer, scheduler and scaler by name; their states are restored. The run
+    becomes that which was saved, but for its arguments, which are those of now. Raises UserError
+    for a file that is no checkpoint, and for the checkpoint of a run with other data or other
+    arguments. May differ: paths, MAY_CHANGE and, under ReduceLROnPlateau, `epochs`.
     """
     model_path = run["args"]["model_save_path"]
     path = checkpoint_path(model_path)
@@ -110,11 +114,10 @@ def resume(parts: dict[str, Any], run: Run) -> Run:
         raise UserError(f"{path}: {NOT_OURS}") from error
     before = checkpoint["args"]  # what it began with, `…_weights`, stays
     began_with = {name: before[name] for name in before if name.endswith("_weights")}
-    run = {name: checkpoint[name] for name in run} | {"args": {**run["args"], **began_with}}
+    run.update({name: checkpoint[name] for name in run}, args={**run["args"], **began_with})
     print(f"{path}: resuming from epoch {len(run['val_losses'])}")
     if processes.rank() == 0 and not os.path.exists(model_path):
         save_file(run["best_model_state_dict"], model_path)
-    return run
 
 
 def save_run(parts: dict[str, Any], run: Run) -> None:
@@ -152,18 +155,6 @@ def _check_same_run(scheduler: LRScheduler, run: Run, checkpoint: Run, path: str
             f"{path}: the checkpoint of another run: {', '.join(differences)}. Resume with "
             "the same settings, or start afresh without --resume"
         )
-
-
-def _inherit(run: Run, checkpoint: dict[str, Any]) -> Run:
-    """Return a run that starts from the weights of a checkpoint, {} where nothing is known of them:
-    no later test may be on an image of either, and a landmark is untrained if it is so in both."""
-    images = [*run["train_images"], *checkpoint.get("train_images", [])]
-    untrained = checkpoint.get("untrained_landmarks", [])
-    return {
-        **run,
-        "train_images": list(dict.fromkeys(images)),  # each once, in order
-        "untrained_landmarks": [name for name in run["untrained_landmarks"] if name in untrained],
-    }
 
 
 def save_file(content: dict[str, Any], path: str) -> str:

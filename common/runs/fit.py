@@ -58,8 +58,7 @@ def load_data(args: Namespace, device: torch.device) -> tuple[LandmarkImages, La
     print(describe_annotations(splits))
     print(describe_end_names(table), end="")
 
-    train = splits["train"][has_landmarks(splits["train"])]
-    val = splits["val"][has_landmarks(splits["val"])]
+    train, val = (splits[name][has_landmarks(splits[name])] for name in ("train", "val"))
     left_out = len(splits["train"]) + len(splits["val"]) - len(train) - len(val)
     if left_out:
         print(f"{left_out} images without a landmark stay out of training and validation")
@@ -99,9 +98,9 @@ def fit(
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
     run = checkpoint.new_run(args, model, train_set, val_set)
     if checkpoint.will_resume(args):
-        run = checkpoint.resume(parts, run)
+        checkpoint.resume(parts, run)
     else:
-        run = checkpoint.begin(model, run)
+        checkpoint.begin(model, run)
     _warn(run, val_set.names)
     first_epoch = len(run["val_losses"]) + 1
     last_saved = time.monotonic()

@@ -46,11 +46,7 @@ def load_resnet34(source: str) -> ResNet:
     encoder = resnet34()
     encoder.fc = nn.Identity()
     if source != "none":
-        content = _imagenet_weights() if source == "imagenet" else read_file(source)
-        state_dict = find_state_dict(content, source)
-        for head in ("fc.weight", "fc.bias"):
-            state_dict.pop(head, None)
-        fill(encoder, state_dict, source)
+        fill(encoder, _imagenet_weights() if source == "imagenet" else read_file(source), source)
     return encoder
 
 
@@ -120,6 +116,8 @@ def fill(model: nn.Module, content: Any, path: str) -> None:
     """Fill a model from a file's content: a state dict, or one under one of the usual names. Raises
     UserError for weights of another network, and for values that are not finite."""
     state_dict = find_state_dict(content, path)
+    for head in {"fc.weight", "fc.bias"} - model.state_dict().keys():  # an encoder needs none
+        state_dict.pop(head, None)
     try:
         model.load_state_dict(state_dict)
     except RuntimeError as error:
