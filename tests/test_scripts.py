@@ -529,7 +529,8 @@ def test_a_checkpoint_of_another_hypothesis_is_refused(
 ):
     monkeypatch.chdir(tmp_path)
     state_dict = torch.load(weights[UNet], weights_only=True)
-    torch.save({"model_state_dict": state_dict, "args": {"hypothesis": 2}}, "model.pth")
+    checkpoint = {"args": {"hypothesis": 2}, "train_images": []}
+    torch.save({"model_state_dict": state_dict, **checkpoint}, "model.pth")
     arguments = [*data_arguments, "--model_path", "model.pth"]
     refused(lambda: run_tester(1, *arguments), capsys, "model.pth: is a checkpoint of Hypothesis 2")
 

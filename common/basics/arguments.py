@@ -87,7 +87,7 @@ def tester_parser(description: str, *, hypothesis: int, review_confidence: float
     add_picture(parser, "--error_save_path", hypothesis, "error_distribution", "the pixel errors")
     table = f"hypothesis_{hypothesis}_predictions.csv"
     add("--csv_save_path", type=ending_in(".csv"), default=table, help="table of all predictions")
-    add("--split", choices=(*SPLITS, "all"), default="test", help="all: every row (even just one)")
+    add("--split", choices=(*SPLITS, "all"), default="test", help="all: every row or image")
     add("--review_confidence", type=number(float, 0, 1), help="flag images with a peak below this")
     add("--batch_size", type=number(int, 1), default=8, help="images per step")
     add_shared_arguments(parser)
@@ -96,13 +96,10 @@ def tester_parser(description: str, *, hypothesis: int, review_confidence: float
 
 def add_data_arguments(parser: Parser, csv_is_optional: bool = False) -> None:
     """Add where the ground truth and the images are."""
+    add = parser.add_argument
     ground_truth = "the ground truth: name and eight coordinates per image"
-    images = "the folder that holds the images"
-    if csv_is_optional:
-        ground_truth += "; without it, all images are predicted"
-        images += "; without --csv_path also one image"
-    parser.add_argument("--csv_path", required=not csv_is_optional, help=ground_truth)
-    parser.add_argument("--image_folder_path", required=True, help=images)
+    add("--csv_path", required=not csv_is_optional, help=ground_truth)
+    add("--image_folder_path", required=True, help="the folder that holds the images")
 
 
 def add_shared_arguments(parser: Parser) -> None:
