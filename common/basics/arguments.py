@@ -6,8 +6,8 @@ The end of an argument's name decides what it is, here and in every script:
                     file that exists)
     ..._weights     what a run begins with: an input too; a resumed run keeps what its checkpoint
                     says of it
-A run that is resumed may have other paths. All else is a setting, which must be that of its
-beginning, but for those in checkpoint.MAY_CHANGE.
+A run that is resumed may have other paths and weights. All else is a setting, which must be that
+of its beginning, but for those in checkpoint.MAY_CHANGE.
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ from common.runs.weights import fill, load_weights, read_file
 NOT_OURS = "not a checkpoint of this package"
 # What a run has come to: a list with a value for each epoch, by name.
 EPOCH_VALUES = ("train_losses", "val_losses", "val_within_10_px", "learning_rates", "epoch_seconds")
-# What may differ when a run is resumed, besides paths: another device only rounds differently, and
-# the weights to start from do not matter, since the checkpoint has its own.
-MAY_CHANGE = ("device", "resume", "checkpoint_seconds", "encoder_weights", "initial_weights")
+# What may differ when a run is resumed, besides paths and the weights to start from, since the
+# checkpoint has its own: another device only rounds differently.
+MAY_CHANGE = ("device", "resume", "checkpoint_seconds")
 Run = dict[str, Any]  # see new_run
 
 
@@ -93,7 +93,7 @@ def resume(parts: dict[str, Any], run: Run) -> None:
     parts: model, optimizer, scheduler and scaler by name; their states are restored. The run
     becomes that which was saved, but for its arguments, which are those of now. Raises UserError
     for a file that is no checkpoint, and for the checkpoint of a run with other data or other
-    arguments. May differ: paths, MAY_CHANGE and, under ReduceLROnPlateau, `epochs`.
+    arguments. May differ: paths, weights, MAY_CHANGE and, under ReduceLROnPlateau, `epochs`.
     """
     model_path = run["args"]["model_save_path"]
     path = checkpoint_path(model_path)
@@ -133,7 +133,7 @@ def _settings(args: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in args.items()
-        if not name.endswith("_path") and name not in MAY_CHANGE
+        if not name.endswith(("_path", "_weights")) and name not in MAY_CHANGE
     }
 
 

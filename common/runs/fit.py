@@ -113,7 +113,7 @@ def fit(
         own = processes.own_shares(training_batches(train_set, args.batch_size, seed, augment))
         number = math.ceil(len(train_set) / args.batch_size)
         batches = tqdm(own, name, number, leave=False, unit="batch")
-        totals = train_one_epoch(replica, loss, optimizer, scaler, batches, dtype)
+        totals = train_one_epoch(replica, loss, optimizer, scaler, batches, dtype=dtype)
         (train_loss,) = processes.means(totals)
         own = processes.own_shares(validation_batches(val_set, args.batch_size))
         val_loss, within = processes.means(validate(replica, loss, own, dtype))
