@@ -20,27 +20,19 @@ ADVICE = {
         "too); give a trainer or a tester half the --batch_size, or --device cpu"
     ),
     "no kernel image is available": (
-        "this PyTorch is not built for this GPU, which is too old for it (or too new): use "
-        "--device cpu, or another build of PyTorch"
+        "this PyTorch is not built for this GPU: use --device cpu, or another build of PyTorch"
     ),
     "busy or unavailable": (
         "the GPU is in use by another process, or reserved for one: end it, or use --device cpu"
     ),
     "driver .*too old|driver version is insufficient": (
-        "the NVIDIA driver is too old for this build of PyTorch: update the driver, install an "
-        "older build, or use --device cpu"
+        "the NVIDIA driver is too old for this build of PyTorch: update it, or use --device cpu"
     ),
-    "can't start new thread": (
-        "the system allows this process no more threads: close other programs, or raise the limit "
-        "(ulimit -u)"
-    ),
+    "can't start new thread": "no more threads are allowed: close programs, or see ulimit -u",
     # Behind `>`; where another file cannot be written, it is named in a UserError.
     "No space left on device": "what is printed cannot be written: no space left on the disk",
 }
-HOW_TO_RESUME = (
-    " Any epochs since the last save are lost. To resume, give the same command again with "
-    "--resume (in a notebook, run the cell again with it)"
-)
+HOW_TO_RESUME = " Epochs since the last save are lost. Run the same command or cell with --resume"
 
 
 @contextlib.contextmanager

@@ -67,9 +67,7 @@ def check_outputs(args: Namespace, **more: str) -> None:
         _check_writable(path)
         target = os.path.realpath(path)
         if image_folder and Path(target).is_relative_to(os.path.realpath(image_folder)):
-            raise UserError(
-                f"{path}: lies in the image folder, where nothing is written: give a path elsewhere"
-            )
+            raise UserError(f"{path}: lies in the image folder, where nothing is written")
         if target in taken:
             raise UserError(f"{path}: {taken[target]} and {name} are the same file")
         taken[target] = name

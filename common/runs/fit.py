@@ -149,19 +149,16 @@ def _warn(run: Run, val_names: list[str]) -> None:
         print(f"{landmark} is annotated in no training image: what is found for it means nothing")
     seen = set(map(plain_name, run["train_images"])) & set(map(plain_name, val_names))
     if seen:
-        print(
-            "Initial weights were trained on images of the same names as "
-            f"{len(seen)} of {len(val_names)} validation images"
-        )
+        which = f"{len(seen)} of {len(val_names)} validation images"
+        print(f"Initial weights were trained on images of the same names as {which}")
 
 
 def _check_finite(train_loss: float, val_loss: float, epoch: str) -> None:
     """Raise UserError for a loss that is not finite, before anything of this epoch is kept."""
     if not math.isfinite(train_loss + val_loss):
         raise UserError(
-            f"{epoch}: a loss is not finite ({train_loss} in training, {val_loss} in validation). "
-            "Epochs since the last save are lost; what was saved is good. Start afresh with a "
-            "lower --lr"
+            f"{epoch}: a loss is not finite ({train_loss} in training, {val_loss} in validation): "
+            "start afresh with a lower --lr"
         )
 
 
