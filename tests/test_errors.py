@@ -94,11 +94,11 @@ def test_so_does_a_gpu_and_its_libraries(said, capsys):
         ),
         (
             "The NVIDIA driver on your system is too old (found version 11040). Please update your",
-            "the NVIDIA driver is too old for this build of PyTorch: update it, or use --device cpu",
+            "the NVIDIA driver is too old for this build of PyTorch: update it, or use --device",
         ),
         (
             "CUDA error: CUDA driver version is insufficient for CUDA runtime version",
-            "the NVIDIA driver is too old for this build of PyTorch: update it, or use --device cpu",
+            "the NVIDIA driver is too old for this build of PyTorch: update it, or use --device",
         ),
         ("can't start new thread", "no more threads are allowed"),
     ],
