@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import shutil
@@ -37,8 +36,7 @@ def write_file(path: str, content: bytes | memoryview) -> None:
     except OSError as error:
         raise UserError(f"{path}: could not be written: {error.strerror}") from error
     finally:  # it is still there where something failed
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        temporary.unlink(missing_ok=True)
 
 
 def write_table(table: pd.DataFrame, path: str) -> None:
