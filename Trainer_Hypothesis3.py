@@ -3,11 +3,11 @@
 import torch
 
 from common.augmentation import augment
-from common.basics.arguments import number, trainer_parser, whole_number
+from common.basics.arguments import number, trainer_parser
 from common.basics.errors import reports_errors
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 from common.models import ResNetUNet
-from common.runs.checkpoint import is_resumed
+from common.runs.checkpoint import will_resume
 from common.runs.devices import make_repeatable
 from common.runs.fit import fit, load_data, set_up
 from common.runs.weights import load_resnet34
@@ -26,8 +26,8 @@ def main(argv=None):
         precision="auto",  # FP16 on CUDA, float32 elsewhere
     )
     add = parser.add_argument
-    add("--weight_decay", type=number(0), default=1e-4, help="of AdamW")
-    add("--warmup_epochs", type=whole_number(0), default=5, help="epochs of linear warm-up")
+    add("--weight_decay", type=number(float, 0), default=1e-4, help="of AdamW")
+    add("--warmup_epochs", type=number(int, 0), default=5, help="epochs of linear warm-up")
     add(
         "--encoder_weights",
         metavar="imagenet|none|PATH",
@@ -49,7 +49,7 @@ def main(argv=None):
     train_set, val_set = load_data(args, device)
 
     # A run that resumes has its encoder in its checkpoint, and needs neither a network nor a file.
-    encoder = load_resnet34("none" if is_resumed(args) else args.encoder_weights)
+    encoder = load_resnet34("none" if will_resume(args) else args.encoder_weights)
     model = ResNetUNet(encoder)
     loss = HeatmapLoss(AdaptiveWingLoss(omega=14, theta=0.5, epsilon=1, alpha=2.1), sigma=10)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=args.weight_decay)

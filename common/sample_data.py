@@ -17,7 +17,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from common import UserError
-from common.basics.arguments import Parser, whole_number
+from common.basics.arguments import Parser, number
 from common.basics.errors import reports_errors
 from common.basics.files import write_file
 from common.ground_truth import COLUMNS
@@ -82,8 +82,8 @@ def main(argv: list[str] | None = None) -> None:
     """Write `images/NNN_HC.png` and `ground_truth.csv` into a folder."""
     parser = Parser("Make a synthetic data set in the format of the real one.")
     parser.add_argument("--output_dir", default="sample_data", help="folder to write into")
-    parser.add_argument("--images", type=whole_number(1), default=40, help="how many")
-    parser.add_argument("--seed", type=whole_number(0), default=42, help="of the drawing")
+    parser.add_argument("--images", type=number(int, 1), default=40, help="how many")
+    parser.add_argument("--seed", type=number(int, 0), default=42, help="of the drawing")
     args = parser.parse_args(argv)
     folder = Path(args.output_dir)
     rows, contents = [], {}

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from tqdm import tqdm
 
 from common.augmentation import Augment
 from common.evaluation import count_excellent
@@ -46,14 +44,13 @@ def train_one_epoch(
     loss: nn.Module,
     optimizer: Optimizer,
     scaler: torch.amp.GradScaler,
-    batches: tqdm,
+    batches: Iterable[Batch],
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Train on each of the training_batches once, given with a progress bar. Returns the number of
-    annotated landmarks and the sum of their losses: float32 [2]."""
+    """Train on each of the training_batches once. Returns the number of annotated landmarks and the
+    sum of their losses: float32 [2]."""
     device = next(model.parameters()).device
     totals = torch.zeros(2, device=device)
-    last_shown = time.monotonic()
     model.train()
     for images, landmarks, weight in batches:
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
@@ -62,20 +59,13 @@ def train_one_epoch(
         scaler.scale(weight * batch_loss).backward()
         scaler.step(optimizer)
         scaler.update()
-        totals += torch.stack([_count_annotated(landmarks), _loss_sum(batch_loss, landmarks)])
-        # Reading a number from the GPU waits for it, so the bar does so about once a second.
-        if time.monotonic() - last_shown > 1:
-            batches.set_postfix(loss=f"{(totals[1] / totals[0]).item():.6f}")
-            last_shown = time.monotonic()
+        totals += torch.stack(_number_and_loss(batch_loss, landmarks))
     return totals
 
 
 @torch.inference_mode()
 def validate(
-    model: nn.Module,
-    loss: nn.Module,
-    batches: Iterator[Batch],
-    dtype: torch.dtype = torch.float32,
+    model: nn.Module, loss: nn.Module, batches: Iterable[Batch], dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """Return, without training, the same two as train_one_epoch, and how many of these landmarks
     are found within 10 px (the report's "Excellent"): float32 [3]."""
@@ -87,20 +77,15 @@ def validate(
             heatmaps = model(images)
             batch_loss = loss(heatmaps, landmarks)
         excellent = count_excellent(heatmaps, landmarks)
-        loss_sum = _loss_sum(batch_loss, landmarks)
-        totals += torch.stack([_count_annotated(landmarks), loss_sum, excellent])
+        totals += torch.stack([*_number_and_loss(batch_loss, landmarks), excellent])
     return totals
 
 
-def _loss_sum(batch_loss: Tensor, landmarks: Tensor) -> Tensor:
-    """Return the sum of the losses of a batch's landmarks from their mean; a landmark that is not
-    annotated adds 0."""
-    return batch_loss.detach() * landmarks.shape[:2].numel()
-
-
-def _count_annotated(landmarks: Tensor) -> Tensor:
-    """Count the landmarks, [B, 4, 2], that are annotated: float32 scalar."""
-    return torch.isfinite(landmarks).all(dim=-1).sum(dtype=torch.float32)
+def _number_and_loss(batch_loss: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how many of the landmarks [B, 4, 2] are annotated, and the sum of their losses from
+    the mean over the batch, in which the others are 0: float32 scalars."""
+    number = torch.isfinite(landmarks).all(dim=-1).sum(dtype=torch.float32)
+    return number, batch_loss.detach() * landmarks.shape[:2].numel()
 
 
 def warmup_cosine(optimizer: Optimizer, epochs: int, warmup_epochs: int, min_lr: float) -> LambdaLR:

@@ -1035,7 +1035,7 @@ def test_a_column_that_stands_there_twice_is_refused(folder, capsys):
         (["a.csv", "nowhere.csv"], "nowhere.csv: cannot be read: No such file"),
         (
             ["a.csv", "b.csv", "--csv_save_path", "no/c.csv"],
-            "no/c.csv: the folder no does not exist",
+            "no/c.csv: its folder does not exist",
         ),
     ],
 )

@@ -1,7 +1,6 @@
 """How a command ends when something is wrong: its exit status and its line."""
 
 import io
-import shlex
 import subprocess
 import sys
 
@@ -87,8 +86,7 @@ def test_so_does_a_gpu_and_its_libraries(said, capsys):
     [
         (
             "CUDA error: no kernel image is available for execution on the device",
-            "this PyTorch is not built for this GPU, which is too old for it (or too new): use "
-            "--device cpu, or another build of PyTorch",
+            "this PyTorch is not built for this GPU: use --device cpu, or another build",
         ),
         *(
             (f"CUDA error: {devices} busy or unavailable", "the GPU is in use by another process")
@@ -96,13 +94,13 @@ def test_so_does_a_gpu_and_its_libraries(said, capsys):
         ),
         (
             "The NVIDIA driver on your system is too old (found version 11040). Please update your",
-            "the NVIDIA driver is too old for this build of PyTorch: update the driver",
+            "the NVIDIA driver is too old for this build of PyTorch: update it, or use --device",
         ),
         (
             "CUDA error: CUDA driver version is insufficient for CUDA runtime version",
-            "the NVIDIA driver is too old for this build of PyTorch: update the driver",
+            "the NVIDIA driver is too old for this build of PyTorch: update it, or use --device",
         ),
-        ("can't start new thread", "the system allows this process no more threads"),
+        ("can't start new thread", "no more threads are allowed"),
     ],
 )
 def test_an_error_of_the_machine_ends_in_advice(said, advice, capsys):
@@ -141,24 +139,13 @@ def line_of_ctrl_c(capsys, **options):
     return printed.err[1:]
 
 
-def test_ctrl_c_names_the_command_that_resumes(capsys, monkeypatch):
-    arguments = ["--csv_path", "my data/it's $1.csv", "--resume", "--lr", "0.1"]
-    monkeypatch.setattr("sys.argv", ["code/trainer.py", *arguments])
+def test_ctrl_c_says_what_is_lost_and_how_to_resume(capsys):
     line = line_of_ctrl_c(capsys, resumable=True)
-    start = "Interrupted. Any epochs since the last save are lost. To resume "
-    start += "(in a notebook, run the cell again with --resume): "
-    assert line.startswith(start)
-    arguments.remove("--resume")  # it stands there once, and a shell reads the rest as before
-    command = [sys.executable, "code/trainer.py", *arguments, "--resume"]
-    assert shlex.split(line[len(start) :]) == command
+    lost = "Epochs since the last save are lost."
+    assert line == f"Interrupted. {lost} Run the same command or cell with --resume\n"
 
 
-def test_ctrl_c_asks_for_the_same_command_again_where_torchrun_has_started_it(torchrun, capsys):
-    line = line_of_ctrl_c(capsys, resumable=True)
-    assert line.endswith("are lost. To resume, give the same command again with --resume\n")
-
-
-def test_ctrl_c_names_no_command_where_nothing_can_be_resumed(capsys):
+def test_ctrl_c_is_all_that_is_said_where_nothing_can_be_resumed(capsys):
     assert line_of_ctrl_c(capsys) == "Interrupted.\n"
 
 
@@ -194,9 +181,8 @@ def talkative(done):
     done.append(True)
 
 
-def test_the_work_goes_on_when_a_stream_is_closed(monkeypatch):
-    for name in ("stdout", "stderr"):
-        monkeypatch.setattr(sys, name, None)  # what Python makes of >&-
+def test_the_work_goes_on_when_stdout_is_closed(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)  # what Python makes of >&-
     done = []
     talkative(done)
     assert done
@@ -204,7 +190,7 @@ def test_the_work_goes_on_when_a_stream_is_closed(monkeypatch):
 
 def test_a_full_disk_behind_stdout_ends_in_a_line(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", open("/dev/full", "w"))  # noqa: SIM115
-    line = "error: what is printed cannot be written: No space left on device"
+    line = "error: what is printed cannot be written: no space left on the disk"
     refused(lambda: talkative([]), capsys, line)
 
 

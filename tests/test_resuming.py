@@ -103,6 +103,10 @@ def best_and_checkpoint(folder, stem="model"):
     return best, state
 
 
+def best_epoch(state):
+    return state["val_losses"].index(min(state["val_losses"])) + 1
+
+
 def sha256_of(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -125,7 +129,7 @@ def test_interrupted_anywhere_and_resumed_is_the_run_that_was_never_stopped(
         finished = (call - 1) // 6
         assert (folder / "model_checkpoint.pth").exists() is (finished > 0)
         if finished:
-            assert best_and_checkpoint(folder)[1]["epoch"] == finished
+            assert len(best_and_checkpoint(folder)[1]["val_losses"]) == finished
             assert (folder / "curves.png").exists()
         train_tiny(folder, resume=True, **options)
         assert_same(best_and_checkpoint(folder), expected)
@@ -155,11 +159,11 @@ def test_order_and_augmentation_are_new_in_each_epoch_and_with_each_seed(tmp_pat
 def test_resuming_a_finished_run_leaves_it_alone(tmp_path, capsys):
     train_tiny(tmp_path, epochs=1)
     before = files_in(tmp_path)
-    assert "Trained 1 epoch in " in capsys.readouterr().out
+    report = capsys.readouterr().out.split("best so far\n")[1]
     train_tiny(tmp_path, epochs=1, resume=True)
     printed = capsys.readouterr().out
     assert "model_checkpoint.pth: resuming from epoch 1\n" in printed
-    assert "\n1 epoch done already; nothing is left to train\n" in printed
+    assert printed.endswith(f"\nAll epochs are done already; nothing is left to train\n{report}")
     assert files_in(tmp_path) == before
     (tmp_path / "curves.png").unlink()  # as where it was killed before they were drawn
     train_tiny(tmp_path, epochs=1, resume=True)
@@ -172,11 +176,11 @@ def test_a_model_file_that_is_gone_is_written_again_and_another_is_left_alone(tm
     # A loss of 100 times as much makes that epoch, and then the resumed one, worse than the first.
     train_tiny(tmp_path, Loss(at_call=11, outcome=100.0), epochs=2)
     best, checkpoint = best_and_checkpoint(tmp_path)
-    assert checkpoint["best_epoch"] == 1
+    assert best_epoch(checkpoint) == 1
     (tmp_path / "model.pth").unlink()
     train_tiny(tmp_path, Loss(at_call=5, outcome=100.0), epochs=epochs, resume=True)
     resumed_best, resumed = best_and_checkpoint(tmp_path)
-    assert resumed["best_epoch"] == 1
+    assert best_epoch(resumed) == 1
     assert_same(resumed_best, best)
     assert resumed["model_sha256"] == sha256_of(tmp_path / "model.pth")
     assert len(files_in(tmp_path)) == 3
@@ -204,7 +208,7 @@ def test_of_equally_good_epochs_the_first_is_the_best(tmp_path):
     for epochs in (1, 3):
         train_tiny(tmp_path / f"{epochs}", Even(), epochs=epochs)
     best, state = best_and_checkpoint(tmp_path / "3")
-    assert state["best_epoch"] == 1
+    assert len(set(state["val_losses"])) == 1
     assert_same(best, best_and_checkpoint(tmp_path / "1")[0])
     assert not torch.equal(best["1.running_mean"], state["model_state_dict"]["1.running_mean"])
 
@@ -214,7 +218,7 @@ def test_a_run_may_start_from_the_weights_of_another(tmp_path, capsys):
     train_tiny(tmp_path / "first", epochs=3)
     (_, first), images = best_and_checkpoint(tmp_path / "first"), [f"1-{i}.png" for i in range(10)]
     assert first["train_images"] == images
-    for name, of_epoch in (("model.pth", first["best_epoch"]), ("model_checkpoint.pth", 3)):
+    for name, of_epoch in (("model.pth", best_epoch(first)), ("model_checkpoint.pth", 3)):
         options = {
             "initial_weights": str(tmp_path / "first" / name),
             "train_set": some_images(7, seed=5),
@@ -304,7 +308,7 @@ def test_the_minutes_of_a_resumed_run_are_those_of_all_its_epochs(tmp_path, caps
     state["epoch_seconds"] = [600.0]
     torch.save(state, path)
     train_tiny(tmp_path, epochs=3, resume=True)
-    assert "Trained 3 epochs in 10.0 minutes; best" in capsys.readouterr().out
+    assert "\nEpochs:          3 in 10.0 minutes\n" in capsys.readouterr().out
     seconds = best_and_checkpoint(tmp_path)[1]["epoch_seconds"]
     assert (seconds[0], len(seconds)) == (600.0, 3)
 
@@ -367,19 +371,19 @@ def test_a_run_may_move_to_another_folder_or_device(tmp_path, monkeypatch):
     monkeypatch.setattr("common.runs.devices.autocast_dtype", lambda *_: torch.float16)
     options = {"device": "cuda", "precision": "auto", "encoder_weights": "none"}
     train_tiny(tmp_path / "there", epochs=2, resume=True, checkpoint_seconds=0, **options)
-    assert best_and_checkpoint(tmp_path / "there")[1]["epoch"] == 2
+    assert len(best_and_checkpoint(tmp_path / "there")[1]["val_losses"]) == 2
 
 
 def test_rank_0_decides_whether_a_run_resumes(tmp_path, monkeypatch):
     """Another machine may not see the checkpoint, and all are to do the same."""
     args = Namespace(model_save_path=str(tmp_path / "model.pth"), resume=True)
-    assert not checkpoint.is_resumed(args)
+    assert not checkpoint.will_resume(args)
     (tmp_path / "model_checkpoint.pth").touch()
-    assert checkpoint.is_resumed(args)
-    assert not checkpoint.is_resumed(Namespace(**{**vars(args), "resume": False}))
+    assert checkpoint.will_resume(args)
+    assert not checkpoint.will_resume(Namespace(**{**vars(args), "resume": False}))
     for answer in (True, False):
         monkeypatch.setattr("common.basics.processes.broadcast", lambda _, answer=answer: answer)
-        assert checkpoint.is_resumed(args) is answer
+        assert checkpoint.will_resume(args) is answer
 
 
 def test_other_settings_and_other_data_are_refused_by_name(tmp_path):
@@ -414,7 +418,6 @@ def without(state, name):
     [
         (lambda state: [1, 2], "not a checkpoint of this package"),
         (lambda state: state["model_state_dict"], "not a checkpoint of this package"),
-        (lambda state: {**state, "args": None}, "not a checkpoint of this package"),
         (lambda state: {**state, "optimizer_state_dict": {}}, "not a checkpoint of this package"),
         *(
             (lambda state, name=name: without(state, name), "not a checkpoint of this package")
@@ -434,13 +437,6 @@ def test_a_checkpoint_of_other_make_is_refused(tmp_path, change, message):
     with pytest.raises(UserError, match=rf"model_checkpoint\.pth: .*{message}"):
         train_tiny(tmp_path, epochs=2, resume=True)
     assert files_in(tmp_path) == before
-
-
-def test_a_fault_of_this_package_is_not_blamed_on_the_checkpoint(tmp_path, monkeypatch):
-    train_tiny(tmp_path, epochs=1)
-    monkeypatch.setattr(checkpoint, "fill", lambda *_: 1 + "1")
-    with pytest.raises(TypeError, match="unsupported operand"):
-        train_tiny(tmp_path, epochs=1, resume=True)
 
 
 def test_files_that_cannot_be_moved_aside_are_named(tmp_path, monkeypatch):
@@ -484,7 +480,7 @@ def test_moving_a_link_aside_renames_the_link_and_leaves_what_it_leads_to(tmp_pa
     assert (tmp_path / "drive" / "model.pth").read_bytes() == b"of an earlier run"
     assert len(list((tmp_path / "drive").iterdir())) == 1
     assert not (tmp_path / "model.pth").is_symlink()
-    assert best_and_checkpoint(tmp_path)[1]["epoch"] == 1
+    assert len(best_and_checkpoint(tmp_path)[1]["val_losses"]) == 1
 
 
 def test_the_two_files_of_a_run_get_one_number(tmp_path):
@@ -500,11 +496,11 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_epoch_and_keeps_what_wa
     train_tiny(tmp_path / "good", epochs=1)
     # calls 1 to 6 are epoch 1; 9 is the third batch of epoch 2
     loss = Loss(at_call=9, outcome=math.nan)
-    with pytest.raises(UserError, match="Epoch 2/6: the training loss is not finite"):
+    with pytest.raises(UserError, match=r"Epoch 2/6: a loss is not finite \(nan in training"):
         train_tiny(tmp_path / "bad", loss, checkpoint_seconds=0)
     assert loss.calls == 12
     assert_same(best_and_checkpoint(tmp_path / "bad"), best_and_checkpoint(tmp_path / "good"))
-    with pytest.raises(UserError, match="Epoch 1/6: the validation loss is not finite"):
+    with pytest.raises(UserError, match=r"Epoch 1/6: a loss .*, inf in validation"):
         train_tiny(tmp_path, Loss(at_call=5, outcome=math.inf))
     assert not (tmp_path / "model_checkpoint.pth").exists()
 
@@ -512,25 +508,18 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_its_epoch_and_keeps_what_wa
 def test_files_are_written_when_the_time_has_come(tmp_path, monkeypatch):
     """The clock stands still but for the 6 losses of an epoch, a second each."""
     written = []
-    monkeypatch.setattr(checkpoint, "save_file", lambda *to_save: written.append(to_save))
+
+    def note(content, path):
+        written.append((Path(path).name, len(content.get("val_losses", []))))
+
+    monkeypatch.setattr(checkpoint, "save_file", note)
     for seconds, expected in ((0, [1, 2, 3, 4, 5, 6]), (10, [2, 4, 6]), (3600, [6])):
         loss = Loss()
         monkeypatch.setattr("time.monotonic", lambda loss=loss: loss.calls)
         train_tiny(tmp_path, loss, checkpoint_seconds=seconds)
-        assert [Path(path).name for _, path in written] == list(FILES) * len(expected)
-        assert [content["epoch"] for content, _ in written[1::2]] == expected
+        assert [name for name, _ in written] == list(FILES) * len(expected)
+        assert [epochs for _, epochs in written[1::2]] == expected
         written.clear()
-
-
-def test_out_of_memory_on_resuming_is_not_the_checkpoint_s_fault(tmp_path, monkeypatch):
-    train_tiny(tmp_path)
-
-    def load_state_dict(*_):
-        raise torch.cuda.OutOfMemoryError
-
-    monkeypatch.setattr(torch.optim.AdamW, "load_state_dict", load_state_dict)
-    with pytest.raises(torch.cuda.OutOfMemoryError):
-        train_tiny(tmp_path, resume=True)
 
 
 def test_the_schedule_and_the_gap_go_by_the_validation_loss(tmp_path, capsys):
@@ -538,7 +527,7 @@ def test_the_schedule_and_the_gap_go_by_the_validation_loss(tmp_path, capsys):
     train_tiny(tmp_path, Loss(at_call=35, outcome=100.0))
     _, state = best_and_checkpoint(tmp_path)
     train_losses, val_losses = state["train_losses"], state["val_losses"]
-    assert state["scheduler_state_dict"]["best"] == state["best_val_loss"] == min(val_losses)
+    assert state["scheduler_state_dict"]["best"] == min(val_losses)
     best = val_losses.index(min(val_losses))
     first, last = (val_losses[i] - train_losses[i] for i in (best, -1))
     line = f"Train-val gap:   {first:.6f} in epoch {best + 1}, {last:.6f} in the last\n"

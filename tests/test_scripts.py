@@ -153,9 +153,7 @@ def test_the_model_file_holds_the_best_weights_which_after_one_epoch_are_the_las
 
 
 def test_the_checkpoint_holds_the_losses_and_the_learning_rate_of_the_epoch(trained, checkpoint):
-    assert checkpoint["epoch"] == 1
-    assert checkpoint["best_val_loss"] == checkpoint["val_losses"][0]
-    assert len(checkpoint["train_losses"]) == 1
+    assert len(checkpoint["train_losses"]) == len(checkpoint["val_losses"]) == 1
     rate = 2e-4 if trained.number == 3 else 1e-3  # the first of five epochs of warm-up
     assert checkpoint["learning_rates"] == [pytest.approx(rate)]
 
@@ -531,7 +529,8 @@ def test_a_checkpoint_of_another_hypothesis_is_refused(
 ):
     monkeypatch.chdir(tmp_path)
     state_dict = torch.load(weights[UNet], weights_only=True)
-    torch.save({"model_state_dict": state_dict, "args": {"hypothesis": 2}}, "model.pth")
+    checkpoint = {"args": {"hypothesis": 2}, "train_images": []}
+    torch.save({"model_state_dict": state_dict, **checkpoint}, "model.pth")
     arguments = [*data_arguments, "--model_path", "model.pth"]
     refused(lambda: run_tester(1, *arguments), capsys, "model.pth: is a checkpoint of Hypothesis 2")
 

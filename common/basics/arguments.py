@@ -6,8 +6,8 @@ The end of an argument's name decides what it is, here and in every script:
                     file that exists)
     ..._weights     what a run begins with: an input too; a resumed run keeps what its checkpoint
                     says of it
-A run that is resumed may have other paths. All else is a setting, which must be that of its
-beginning, but for those in checkpoint.MAY_CHANGE.
+A run that is resumed may have other paths and weights. All else is a setting, which must be that
+of its beginning, but for those in checkpoint.MAY_CHANGE.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from typing import Callable, NoReturn
 
 from common.ground_truth import SPLITS
 
+SMALLEST = 1e-30  # of what must be above 0
 LARGEST = 2**32 - 1  # seed of NumPy, and more than anyone needs elsewhere
+WEIGHTS = (".pth", ".pt")
 PICTURES = ("", ".png", ".jpg", ".jpeg", ".pdf", ".svg", ".eps", ".ps", ".tif", ".tiff", ".webp")
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 
@@ -59,30 +61,16 @@ def trainer_parser(
     parser.set_defaults(hypothesis=hypothesis)
     add_data_arguments(parser)
     add = parser.add_argument
-    add(
-        "--model_save_path",
-        type=ending_in(".pth", ".pt"),
-        default=model_save_path,
-        help="the best model so far",
-    )
+    add("--model_save_path", type=ending_in(*WEIGHTS), default=model_save_path, help="best weights")
     add_picture(parser, "--plot_save_path", hypothesis, "training_curves", "the training curves")
-    add("--batch_size", type=whole_number(1), default=batch_size, help="images per step")
-    add("--epochs", type=whole_number(1), default=epochs, help="passes over the training images")
-    add("--lr", type=positive_number, default=lr, help="learning rate")
-    add("--seed", type=whole_number(0), default=42, help="random seed (the split has its own)")
-    add(
-        "--initial_weights",
-        metavar="PATH",
-        help="weights to start from: a model or a checkpoint; they replace --encoder_weights",
-    )
-    add(
-        "--precision",
-        choices=PRECISIONS,
-        default=precision,
-        help="auto is fp16 on CUDA and fp32 elsewhere; fp16 is refused on a CPU",
-    )
+    add("--batch_size", type=number(int, 1), default=batch_size, help="images per step")
+    add("--epochs", type=number(int, 1), default=epochs, help="passes over the training images")
+    add("--lr", type=number(float, SMALLEST), default=lr, help="learning rate")
+    add("--seed", type=number(int, 0), default=42, help="random seed (the split has its own)")
+    add("--initial_weights", metavar="PATH", help="a model or a checkpoint to start from")
+    add("--precision", choices=PRECISIONS, default=precision, help="auto: fp16 on CUDA, else fp32")
     add("--resume", action="store_true", help="resume from the checkpoint beside the model")
-    add("--checkpoint_seconds", type=number(0), default=60, help="least time between two saves")
+    add("--checkpoint_seconds", type=number(float, 0), default=60, help="time between two saves")
     add_shared_arguments(parser)
     return parser
 
@@ -97,15 +85,11 @@ def tester_parser(description: str, *, hypothesis: int, review_confidence: float
     add("--model_path", nargs="+", required=True, help="weights; of several, heatmaps are averaged")
     add_picture(parser, "--pred_save_path", hypothesis, "predictions_visualization", "predictions")
     add_picture(parser, "--error_save_path", hypothesis, "error_distribution", "the pixel errors")
-    add(
-        "--csv_save_path",
-        type=ending_in(".csv"),
-        default=f"hypothesis_{hypothesis}_predictions.csv",
-        help="table of all predictions",
-    )
-    add("--split", choices=(*SPLITS, "all"), default="test", help="all: every row (even just one)")
-    add("--review_confidence", type=number(0, 1), help="flag images with a landmark below this")
-    add("--batch_size", type=whole_number(1), default=8, help="images per step")
+    table = f"hypothesis_{hypothesis}_predictions.csv"
+    add("--csv_save_path", type=ending_in(".csv"), default=table, help="table of all predictions")
+    add("--split", choices=(*SPLITS, "all"), default="test", help="all: every row or image")
+    add("--review_confidence", type=number(float, 0, 1), help="flag images with a peak below this")
+    add("--batch_size", type=number(int, 1), default=8, help="images per step")
     add_shared_arguments(parser)
     return parser
 
@@ -113,29 +97,16 @@ def tester_parser(description: str, *, hypothesis: int, review_confidence: float
 def add_data_arguments(parser: Parser, csv_is_optional: bool = False) -> None:
     """Add where the ground truth and the images are."""
     add = parser.add_argument
-    if csv_is_optional:
-        add("--csv_path", help="the ground truth; without it, all images are predicted")
-    else:
-        add(
-            "--csv_path",
-            required=True,
-            help="the ground truth: name and eight coordinates per image",
-        )
-    shown = "the folder that holds the images"
-    if csv_is_optional:
-        shown += "; without --csv_path also one image"
-    add("--image_folder_path", required=True, help=shown)
+    ground_truth = "the ground truth: name and eight coordinates per image"
+    add("--csv_path", required=not csv_is_optional, help=ground_truth)
+    add("--image_folder_path", required=True, help="the folder that holds the images")
 
 
 def add_shared_arguments(parser: Parser) -> None:
     """Add how the data are split, and on what device to compute."""
     add = parser.add_argument
-    add(
-        "--split_by",
-        choices=("image", "subject"),
-        default="image",
-        help="subject: no subject is in two splits; use the same to train and to test",
-    )
+    by = "subject: no one is in two splits; train and test by the same"
+    add("--split_by", choices=("image", "subject"), default="image", help=by)
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: GPU if available")
 
 
@@ -156,36 +127,17 @@ def ending_in(*endings: str) -> Callable[[str], str]:
     return parse
 
 
-def whole_number(at_least: int) -> Callable[[str], int]:
-    """Return an argparse type: a whole number that is not less than this."""
+def number(kind: type, at_least: float, at_most: float = LARGEST) -> Callable[[str], float]:
+    """Return an argparse type: an int or a float, whichever `kind` is, between these two."""
 
-    def parse(text: str) -> int:
-        if not text.isdecimal() or not at_least <= float(text) <= LARGEST:
-            raise ArgumentTypeError(f"{text}: must be a whole number from {at_least} to {LARGEST}")
-        return int(text)
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not at_least <= value <= at_most:  # which NaN is not
+            name = "whole number" if kind is int else "number"
+            raise ArgumentTypeError(f"{text}: must be a {name} from {at_least} to {at_most}")
+        return value
 
     return parse
-
-
-def number(at_least: float, at_most: float = LARGEST) -> Callable[[str], float]:
-    """Return an argparse type: a number between these two."""
-
-    def number(text: str) -> float:  # argparse names it where float raises ValueError
-        if not at_least <= float(text) <= at_most:
-            raise ArgumentTypeError(f"{text}: must be a number from {at_least} to {at_most}")
-        return float(text)
-
-    return number
-
-
-def positive_number(text: str) -> float:
-    """An argparse type: a number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not value > 0:  # also NaN
-        raise ArgumentTypeError(f"{text}: must be a number above 0")
-    if value > LARGEST:
-        raise ArgumentTypeError(f"{text}: must be at most {LARGEST}")
-    return value

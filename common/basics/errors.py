@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
-import shlex
 import sys
 from collections.abc import Iterator
 
@@ -14,30 +12,27 @@ from common import UserError
 from common.basics import processes
 
 # What a user can do about an error that is not of this package, by what it says.
-NO_MEMORY = (
-    "out of memory: close other programs and notebooks, which may hold the memory (of a GPU too); "
-    "give a trainer or a tester half the --batch_size, or --device cpu"
-)
 ADVICE = {
-    # These two of CUDA's libraries cannot begin where the GPU's memory is full.
-    "CU(BLAS|DNN)_STATUS_(ALLOC_FAILED|NOT_INITIALIZED)": NO_MEMORY,
-    "out of memory|allocate memory|Insufficient memory|Failed to allocate": NO_MEMORY,
+    # The last two, of CUDA's libraries, cannot begin where the GPU's memory is full.
+    "MemoryError|out of memory|allocate memory|Insufficient memory|Failed to allocate|"
+    "CU(BLAS|DNN)_STATUS_(ALLOC_FAILED|NOT_INITIALIZED)": (
+        "out of memory: close other programs and notebooks, which may hold the memory (of a GPU "
+        "too); give a trainer or a tester half the --batch_size, or --device cpu"
+    ),
     "no kernel image is available": (
-        "this PyTorch is not built for this GPU, which is too old for it (or too new): use "
-        "--device cpu, or another build of PyTorch"
+        "this PyTorch is not built for this GPU: use --device cpu, or another build of PyTorch"
     ),
     "busy or unavailable": (
         "the GPU is in use by another process, or reserved for one: end it, or use --device cpu"
     ),
     "driver .*too old|driver version is insufficient": (
-        "the NVIDIA driver is too old for this build of PyTorch: update the driver, install an "
-        "older build, or use --device cpu"
+        "the NVIDIA driver is too old for this build of PyTorch: update it, or use --device cpu"
     ),
-    "can't start new thread": (
-        "the system allows this process no more threads: close other programs, or raise the limit "
-        "(ulimit -u)"
-    ),
+    "can't start new thread": "no more threads are allowed: close programs, or see ulimit -u",
+    # Behind `>`; where another file cannot be written, it is named in a UserError.
+    "No space left on device": "what is printed cannot be written: no space left on the disk",
 }
+HOW_TO_RESUME = " Epochs since the last save are lost. Run the same command or cell with --resume"
 
 
 @contextlib.contextmanager
@@ -45,12 +40,15 @@ def reports_errors(*, resumable: bool = False) -> Iterator[None]:
     """Decorate a script's main: user errors end in one line, not a traceback.
 
     The exit status is 2, also for lack of memory and a full disk behind `>`; 130 for Ctrl-C, whose
-    line has the command that resumes, if the script can; 1, without a line, where a reader has left
+    line says how to resume, if the script can; 1, without a line, where a reader has left
     (`| head`). Only rank 0 of several processes prints; a script that cannot resume refuses them.
     """
     # A notebook names a backend of its own, without which matplotlib cannot be imported here.
     os.environ["MPLBACKEND"] = "agg"
-    _set_up_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a notebook's has no such method
+            # Printed at once, and without an end where a terminal lacks "≤".
+            stream.reconfigure(line_buffering=True, errors="replace")
     try:
         with processes.only_rank_0_prints():
             if processes.world_size() > 1 and not resumable:
@@ -62,25 +60,16 @@ def reports_errors(*, resumable: bool = False) -> Iterator[None]:
     except KeyboardInterrupt as error:
         # A progress bar that was just being made would end with a traceback of its own.
         sys.unraisablehook = lambda _: None
-        print(f"\n{_describe_interruption(resumable)}", file=sys.stderr)
+        print(f"\nInterrupted.{HOW_TO_RESUME if resumable else ''}", file=sys.stderr)
         raise SystemExit(130) from error
     except Exception as error:
         message = _describe_error(error)
         if message is None:
             raise
-        if _is_disk_full(error):
+        if isinstance(error, OSError):
             _discard_stdout()
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(2) from error
-
-
-def _set_up_streams() -> None:
-    """Let what is printed be seen at once, and let no character end a script."""
-    if sys.stderr is None:  # closed by 2>&-; tqdm needs one
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a notebook's has no such method
-            stream.reconfigure(line_buffering=True, errors="replace")  # a terminal may lack "≤"
 
 
 def _discard_stdout() -> None:
@@ -88,29 +77,8 @@ def _discard_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _describe_interruption(resumable: bool) -> str:
-    """Say what Ctrl-C has done, and how to resume."""
-    if not resumable:
-        return "Interrupted."
-    lost = "Interrupted. Any epochs since the last save are lost."
-    if processes.world_size() > 1:
-        return f"{lost} To resume, give the same command again with --resume"
-    arguments = [word for word in sys.argv if word != "--resume"]
-    command = shlex.join([sys.executable, *arguments, "--resume"])
-    return f"{lost} To resume (in a notebook, run the cell again with --resume): {command}"
-
-
 def _describe_error(error: Exception) -> str | None:
     """Say what a user can do about an error; None where it is a fault of this package."""
     if isinstance(error, UserError):
         return str(error)
-    if _is_disk_full(error):
-        return f"what is printed cannot be written: {error.strerror}"
-    if isinstance(error, MemoryError):
-        return NO_MEMORY
-    return next((text for said, text in ADVICE.items() if re.search(said, str(error))), None)
-
-
-def _is_disk_full(error: Exception) -> bool:
-    """Return whether the disk behind stdout is full (that of a file is a UserError)."""
-    return isinstance(error, OSError) and error.errno == errno.ENOSPC
+    return next((advice for said, advice in ADVICE.items() if re.search(said, repr(error))), None)

@@ -21,14 +21,13 @@ if TYPE_CHECKING:  # matplotlib takes a second to import, and --help needs none 
 
 OFD_COLOR, BPD_COLOR = "#ffb000", "#00c8ff"  # told apart by colour-blind readers too
 COLORS = (OFD_COLOR, OFD_COLOR, BPD_COLOR, BPD_COLOR)
-# OFD-1 points up, OFD-2 down, BPD-1 left, BPD-2 right: as filled triangles in the ground truth,
-# as three-pointed stars in a prediction. A second reader's are rings.
-MARKERS = {"ground truth": "^v<>", "predicted": "2134", "second reader": "oooo"}
-LINES = {"ground truth": ":", "second reader": "--"}  # between the ends of a diameter
-STYLES: dict[str, dict[str, Any]] = {
-    "ground truth": {"markersize": 8, "markeredgecolor": "black"},
-    "predicted": {"markersize": 14, "markeredgewidth": 2.5},
-    "second reader": {"markersize": 9, "markeredgewidth": 1.5, "markerfacecolor": "none"},
+# The markers of the four landmarks, the line between the ends of a diameter, and the style. OFD-1
+# points up, OFD-2 down, BPD-1 left, BPD-2 right: as filled triangles in the ground truth, as
+# three-pointed stars in a prediction. A second reader's are rings.
+MARKS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "ground truth": ("^v<>", ":", {"markersize": 8, "markeredgecolor": "black"}),
+    "predicted": ("2134", "", {"markersize": 14, "markeredgewidth": 2.5}),
+    "second reader": ("oooo", "--", {"markersize": 9, "markeredgewidth": 1.5, "mfc": "none"}),
 }
 REVIEW_COLOR = "crimson"
 DPI = 120
@@ -63,11 +62,12 @@ def mark_landmarks(axis: Axes, landmarks: Tensor | np.ndarray, kind: str) -> Non
     points = np.asarray(landmarks)
     if np.isnan(points).all():
         return
-    for i in (0, 2) if kind in LINES else ():
-        axis.plot(*points[i : i + 2].T, LINES[kind], color=COLORS[i], linewidth=1)
-    for name, color, marker, point in zip(LANDMARK_NAMES, COLORS, MARKERS[kind], points):
-        style = {"color": color, "label": f"{name} {kind}", "linestyle": "none"}
-        axis.plot(*point, marker, **style, **STYLES[kind])
+    markers, line, style = MARKS[kind]
+    for i in (0, 2) if line else ():
+        axis.plot(*points[i : i + 2].T, line, color=COLORS[i], linewidth=1)
+    for name, color, marker, point in zip(LANDMARK_NAMES, COLORS, markers, points):
+        label = f"{name} {kind}"
+        axis.plot(*point, marker, color=color, label=label, linestyle="none", **style)
 
 
 def add_legend(picture: Figure | SubFigure, axes: Iterable[Axes]) -> None:

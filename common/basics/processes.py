@@ -79,13 +79,13 @@ def own_shares(batches: Iterable[Batch]) -> Iterator[Batch]:
     DistributedDataParallel takes their gradients. Where no image is left, one is repeated without
     its landmarks, with a weight of 0."""
     for images, landmarks, weight in batches:
-        own = torch.arange(len(images)).tensor_split(world_size())[rank()]
-        if len(own) == 0:
-            yield images[:1], torch.full_like(landmarks[:1], math.nan), 0.0
-        else:
-            indices = slice(own[0], own[-1] + 1)
-            share = len(own) / len(images)
-            yield images[indices], landmarks[indices], weight * share * world_size()
+        own_images, own_landmarks = (
+            values.tensor_split(world_size())[rank()] for values in (images, landmarks)
+        )
+        share = len(own_images) / len(images)
+        if share == 0:
+            own_images, own_landmarks = images[:1], torch.full_like(landmarks[:1], math.nan)
+        yield own_images, own_landmarks, weight * share * world_size()
 
 
 def means(totals: Tensor) -> list[float]:

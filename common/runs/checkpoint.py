@@ -16,22 +16,18 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from common import UserError
 from common.basics import processes
 from common.basics.files import write_file
+from common.ground_truth import LANDMARK_NAMES
+from common.images import LandmarkImages, dataset_fingerprint
+from common.models import count_parameters
 from common.runs.weights import fill, load_weights, read_file
 
 NOT_OURS = "not a checkpoint of this package"
 # What a run has come to: a list with a value for each epoch, by name.
 EPOCH_VALUES = ("train_losses", "val_losses", "val_within_10_px", "learning_rates", "epoch_seconds")
-# What may differ when a run is resumed, besides paths: another device only rounds differently, and
-# the weights to start from do not matter, since the checkpoint has its own.
-MAY_CHANGE = ("device", "resume", "checkpoint_seconds", "encoder_weights", "initial_weights")
-# What a checkpoint says of its run: `args`, the arguments of the command; `parameters`, their
-# number; `dataset_fingerprint`, of images and landmarks; `train_images`, the names of all images
-# that it was trained on, those of its initial weights too; `untrained_landmarks`, the names of
-# those that no training image has.
-Run = dict[str, Any]
-# EPOCH_VALUES, and `best_model_state_dict`, the weights of the epoch with the lowest validation
-# loss.
-History = dict[str, Any]
+# What may differ when a run is resumed, besides paths and the weights to start from, since the
+# checkpoint has its own: another device only rounds differently.
+MAY_CHANGE = ("device", "resume", "checkpoint_seconds")
+Run = dict[str, Any]  # see new_run
 
 
 def checkpoint_path(model_path: str) -> str:
@@ -40,83 +36,96 @@ def checkpoint_path(model_path: str) -> str:
     return f"{stem}_checkpoint{ending}"
 
 
-def is_resumed(args: Namespace) -> bool:
+def will_resume(args: Namespace) -> bool:
     """Return whether a run resumes, which takes --resume and a checkpoint. Rank 0 looks for it, and
     every process gets the same answer."""
     path = checkpoint_path(args.model_save_path)
     return processes.broadcast(args.resume and os.path.exists(path))
 
 
-def check_processes(run: Run) -> None:
-    """Raise UserError where the processes do not have the same arguments and data."""
+def new_run(
+    args: Namespace, model: nn.Module, train_set: LandmarkImages, val_set: LandmarkImages
+) -> Run:
+    """Return what a checkpoint says of a run besides the states of its parts, before it begins.
+    Raises UserError where the processes do not have the same arguments and data."""
+    is_trained = torch.isfinite(train_set.landmarks).all(dim=-1).any(dim=0).tolist()
+    run = {
+        "args": vars(args),
+        "parameters": count_parameters(model),
+        "dataset_fingerprint": dataset_fingerprint(train_set, val_set),
+        # The names of all images that it is trained on, those of its initial weights too.
+        "train_images": train_set.names,
+        "untrained_landmarks": [n for n, trained in zip(LANDMARK_NAMES, is_trained) if not trained],
+        **{name: [] for name in EPOCH_VALUES},
+        "best_model_state_dict": {},  # the weights of the epoch with the lowest validation loss
+    }
     identity = (_settings(run["args"]), run["dataset_fingerprint"])
     if processes.broadcast(identity) != identity:
         raise UserError("the arguments, images or landmarks differ between the processes")
+    return run
 
 
-def begin(model: nn.Module, run: Run) -> tuple[Run, History]:
+def begin(model: nn.Module, run: Run) -> None:
     """Begin a run: load --initial_weights, if any, and move an earlier run's files aside.
 
-    Returns the run, with what the initial weights were trained on, and an empty history. Raises
-    UserError for weights that cannot be used, and a file that cannot be moved.
+    What the initial weights were trained on is noted in the run. Raises UserError for weights that
+    cannot be used, and a file that cannot be moved.
     """
     args = run["args"]
     if args["resume"]:
         path = checkpoint_path(args["model_save_path"])
         print(f"{path}: no checkpoint there, so training starts at epoch 1")
     if args["initial_weights"]:
-        run = _inherit(run, load_weights(model, args["initial_weights"]))
+        earlier = load_weights(model, args["initial_weights"])
+        images = [*run["train_images"], *earlier.get("train_images", [])]
+        run["train_images"] = list(dict.fromkeys(images))  # each once, in order
+        # A landmark that the earlier run learned, or may have learned, is not untrained.
+        both = set(run["untrained_landmarks"]) & set(earlier.get("untrained_landmarks", []))
+        run["untrained_landmarks"] = [name for name in LANDMARK_NAMES if name in both]
         print(f"{args['initial_weights']}: training starts from these weights")
     if processes.rank() == 0:
         _move_aside(args["model_save_path"])
-    return run, {**{name: [] for name in EPOCH_VALUES}, "best_model_state_dict": {}}
 
 
-def resume(parts: dict[str, Any], run: Run) -> tuple[Run, History]:
+def resume(parts: dict[str, Any], run: Run) -> None:
     """Resume a run from its checkpoint, and write its model file again where that is gone.
 
-    parts: model, optimizer, scheduler and scaler by name; their states are restored. Returns the
-    run, with the weights it began with and all it was trained on, and its history. Raises UserError
+    parts: model, optimizer, scheduler and scaler by name; their states are restored. The run
+    becomes that which was saved, but for its arguments, which are those of now. Raises UserError
     for a file that is no checkpoint, and for the checkpoint of a run with other data or other
-    arguments. May differ: paths, MAY_CHANGE and, under ReduceLROnPlateau, `epochs`.
+    arguments. May differ: paths, weights, MAY_CHANGE and, under ReduceLROnPlateau, `epochs`.
     """
     model_path = run["args"]["model_save_path"]
     path = checkpoint_path(model_path)
     checkpoint = processes.broadcast(read_file(path) if processes.rank() == 0 else None)
-    if not _is_complete(checkpoint):
+    needed = {*run, *(f"{name}_state_dict" for name in parts)}
+    if not isinstance(checkpoint, dict) or not needed <= checkpoint.keys():
         raise UserError(f"{path}: {NOT_OURS}")
-    differences = _differences(parts["scheduler"], run, checkpoint)
-    if differences:
-        raise UserError(
-            f"{path}: the checkpoint of another run: {', '.join(differences)}. Resume with "
-            "the same settings, or start afresh without --resume"
-        )
-    _restore(parts, checkpoint, path)
+    _check_same_run(parts["scheduler"], run, checkpoint, path)
+    # Both are checked; the second fill stays, as training goes on from the last weights.
+    fill(parts["model"], checkpoint["best_model_state_dict"], path)
+    fill(parts["model"], checkpoint["model_state_dict"], path)
+    try:
+        parts["optimizer"].load_state_dict(checkpoint["optimizer_state_dict"])
+        parts["scheduler"].load_state_dict(checkpoint["scheduler_state_dict"])
+        if checkpoint["scaler_state_dict"]:  # it is empty where the scaler was not in use
+            parts["scaler"].load_state_dict(checkpoint["scaler_state_dict"])
+    except (LookupError, ValueError) as error:
+        raise UserError(f"{path}: {NOT_OURS}") from error
     before = checkpoint["args"]  # what it began with, `…_weights`, stays
     began_with = {name: before[name] for name in before if name.endswith("_weights")}
-    run = {**_inherit(run, checkpoint), "args": {**run["args"], **began_with}}
-    history = {name: checkpoint[name] for name in (*EPOCH_VALUES, "best_model_state_dict")}
-    print(f"{path}: resuming from epoch {len(history['val_losses'])}")
+    run.update({name: checkpoint[name] for name in run}, args={**run["args"], **began_with})
+    print(f"{path}: resuming from epoch {len(run['val_losses'])}")
     if processes.rank() == 0 and not os.path.exists(model_path):
-        save_file(history["best_model_state_dict"], model_path)
-    return run, history
+        save_file(run["best_model_state_dict"], model_path)
 
 
-def save_run(parts: dict[str, Any], run: Run, history: History) -> None:
+def save_run(parts: dict[str, Any], run: Run) -> None:
     """Write the best weights, and the checkpoint with all that resume needs."""
-    val_losses = history["val_losses"]
     model_path = run["args"]["model_save_path"]
-    model_sha256 = save_file(history["best_model_state_dict"], model_path)
-    checkpoint = {
-        "epoch": len(val_losses),
-        **{f"{name}_state_dict": part.state_dict() for name, part in parts.items()},
-        **history,
-        "best_val_loss": min(val_losses),
-        "best_epoch": val_losses.index(min(val_losses)) + 1,
-        "model_sha256": model_sha256,  # of the file of the best weights
-        **run,
-    }
-    save_file(checkpoint, checkpoint_path(model_path))
+    sha256 = save_file(run["best_model_state_dict"], model_path)
+    states = {f"{name}_state_dict": part.state_dict() for name, part in parts.items()}
+    save_file({**run, **states, "model_sha256": sha256}, checkpoint_path(model_path))
 
 
 def _settings(args: dict[str, Any]) -> dict[str, Any]:
@@ -124,23 +133,13 @@ def _settings(args: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in args.items()
-        if not name.endswith("_path") and name not in MAY_CHANGE
+        if not name.endswith(("_path", "_weights")) and name not in MAY_CHANGE
     }
 
 
-def _is_complete(checkpoint: Any) -> bool:
-    """Return whether a file's content has everything that is read of a checkpoint."""
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("args"), dict):
-        return False
-    states = (f"{part}_state_dict" for part in ("model", "optimizer", "scheduler", "scaler"))
-    needed = {"dataset_fingerprint", "best_model_state_dict", *states}
-    has_history = all(isinstance(checkpoint.get(name), list) for name in EPOCH_VALUES)
-    return has_history and needed <= checkpoint.keys()
-
-
-def _differences(scheduler: LRScheduler, run: Run, checkpoint: dict[str, Any]) -> list[str]:
-    """Say in what a run differs from that of a checkpoint, though it must not."""
-    before, now = _settings(checkpoint["args"]), _settings(run["args"])
+def _check_same_run(scheduler: LRScheduler, run: Run, checkpoint: Run, path: str) -> None:
+    """Raise UserError where a run differs from that of a checkpoint, though it must not."""
+    before, now = checkpoint["args"], _settings(run["args"])
     if isinstance(scheduler, ReduceLROnPlateau):
         # It does not know how many epochs there will be, so that may change.
         del now["epochs"]
@@ -151,41 +150,11 @@ def _differences(scheduler: LRScheduler, run: Run, checkpoint: dict[str, Any]) -
     ]
     if checkpoint["dataset_fingerprint"] != run["dataset_fingerprint"]:
         differences.append("the images or landmarks are not the same")
-    return differences
-
-
-def _restore(parts: dict[str, Any], checkpoint: dict[str, Any], path: str) -> None:
-    """Fill the parts of a run from a checkpoint."""
-    # Both are checked; the second fill stays, as training goes on from the last weights.
-    fill(parts["model"], checkpoint["best_model_state_dict"], path)
-    fill(parts["model"], checkpoint["model_state_dict"], path)
-    try:
-        parts["optimizer"].load_state_dict(checkpoint["optimizer_state_dict"])
-        parts["scheduler"].load_state_dict(checkpoint["scheduler_state_dict"])
-        if checkpoint["scaler_state_dict"]:  # it is empty where the scaler was not in use
-            parts["scaler"].load_state_dict(checkpoint["scaler_state_dict"])
-    except torch.cuda.OutOfMemoryError:  # a RuntimeError, but not the checkpoint's fault
-        raise
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: {NOT_OURS}") from error
-
-
-def _inherit(run: Run, checkpoint: dict[str, Any]) -> Run:
-    """Return a run that is trained on a checkpoint's images too: no later test may be on one of
-    them. A landmark that the checkpoint learned, or may have learned, is not untrained."""
-    images = [*run["train_images"], *_names_in(checkpoint, "train_images")]
-    untrained = _names_in(checkpoint, "untrained_landmarks")
-    return {
-        **run,
-        "train_images": list(dict.fromkeys(images)),  # each once, in order
-        "untrained_landmarks": [name for name in run["untrained_landmarks"] if name in untrained],
-    }
-
-
-def _names_in(checkpoint: dict[str, Any], entry: str) -> list[str]:
-    """Return the names that a checkpoint lists: none where another package's has no such list."""
-    names = checkpoint.get(entry)
-    return list(map(str, names)) if isinstance(names, list) else []
+    if differences:
+        raise UserError(
+            f"{path}: the checkpoint of another run: {', '.join(differences)}. Resume with "
+            "the same settings, or start afresh without --resume"
+        )
 
 
 def save_file(content: dict[str, Any], path: str) -> str:

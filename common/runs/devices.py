@@ -32,10 +32,7 @@ def make_repeatable(seed: int) -> None:
 def select_device(name: str) -> torch.device:
     """Return and print the device that auto, cpu or cuda means. Raises UserError without CUDA."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "--device cuda: there is no CUDA device here; use --device cpu or auto (in Colab: "
-            "Runtime > Change runtime type > T4 GPU)"
-        )
+        raise UserError("--device cuda: no CUDA device (in Colab: Runtime > Change runtime type)")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)

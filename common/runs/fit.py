@@ -21,11 +21,11 @@ from common.annotation_quality.end_names import describe_end_names
 from common.augmentation import Augment
 from common.basics import processes
 from common.basics.files import check_outputs
-from common.ground_truth import LANDMARK_NAMES, has_landmarks, plain_name
-from common.images import LandmarkImages, dataset_fingerprint, load_images
+from common.ground_truth import has_landmarks, plain_name
+from common.images import LandmarkImages, load_images
 from common.models import count_parameters
 from common.runs import checkpoint, devices
-from common.runs.checkpoint import History, Run, checkpoint_path
+from common.runs.checkpoint import Run, checkpoint_path
 from common.runs.pictures import draw_curves
 from common.training import train_one_epoch, training_batches, validate, validation_batches
 
@@ -40,7 +40,7 @@ def set_up(args: Namespace) -> torch.device:
     device = processes.init_process_group(devices.select_device(args.device))
     if args.precision == "fp16" and device.type == "cpu":
         raise UserError("--precision fp16 is for CUDA devices; on a CPU use bf16 or fp32")
-    is_fresh = not checkpoint.is_resumed(args)
+    is_fresh = not checkpoint.will_resume(args)
     if is_fresh and args.initial_weights and not os.path.exists(args.initial_weights):
         raise UserError(f"{args.initial_weights}: no such file of weights")
     return device
@@ -57,8 +57,7 @@ def load_data(args: Namespace, device: torch.device) -> tuple[LandmarkImages, La
     print(describe_data(splits))
     print(describe_end_names(table), end="")
 
-    train = splits["train"][has_landmarks(splits["train"])]
-    val = splits["val"][has_landmarks(splits["val"])]
+    train, val = (splits[name][has_landmarks(splits[name])] for name in ("train", "val"))
     left_out = len(splits["train"]) + len(splits["val"]) - len(train) - len(val)
     if left_out:
         print(f"{left_out} images without a landmark stay out of training and validation")
@@ -83,10 +82,8 @@ def fit(
 ) -> None:
     """Train on the device of the two sets, from epoch 1 or where a checkpoint ends (--resume), and
     save the last state and the weights with the lowest validation loss. loss(heatmaps, landmarks)
-    is a mean over the batch; a landmark that is NaN adds 0 to it.
-
-    Raises UserError for another run's checkpoint, an unwritable file and a loss that is not finite.
-    """
+    is a mean over the batch; a landmark that is NaN adds 0 to it. Raises UserError for another
+    run's checkpoint, an unwritable file and a loss that is not finite."""
     device = train_set.images.device
     dtype = devices.autocast_dtype(args.precision, device)
     model.to(device)
@@ -98,24 +95,24 @@ def fit(
     replica = processes.data_parallel(model)
     print(f"{type(model).__name__}: {count_parameters(model):,} parameters")
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler}
-    run = _describe_run(args, model, train_set, val_set)
-    if checkpoint.is_resumed(args):
-        run, history = checkpoint.resume(parts, run)
+    run = checkpoint.new_run(args, model, train_set, val_set)
+    if checkpoint.will_resume(args):
+        checkpoint.resume(parts, run)
     else:
-        run, history = checkpoint.begin(model, run)
+        checkpoint.begin(model, run)
     _warn(run, val_set.names)
-    first_epoch = len(history["val_losses"]) + 1
+    first_epoch = len(run["val_losses"]) + 1
     last_saved = time.monotonic()
     for epoch in range(first_epoch, args.epochs + 1):
         epoch_started = time.monotonic()
         learning_rate = optimizer.param_groups[0]["lr"]
-        name = f"Epoch {epoch}/{args.epochs}"
+        name = f"Epoch {epoch:>{len(str(args.epochs))}}/{args.epochs}"
         # Each epoch has its own random stream: a resumed run draws what one without a stop draws.
         seed = args.seed + 1_000_003 * epoch
         own = processes.own_shares(training_batches(train_set, args.batch_size, seed, augment))
         number = math.ceil(len(train_set) / args.batch_size)
         batches = tqdm(own, name, number, leave=False, unit="batch")
-        totals = train_one_epoch(replica, loss, optimizer, scaler, batches, dtype)
+        totals = train_one_epoch(replica, loss, optimizer, scaler, batches, dtype=dtype)
         (train_loss,) = processes.means(totals)
         own = processes.own_shares(validation_batches(val_set, args.batch_size))
         val_loss, within = processes.means(validate(replica, loss, own, dtype))
@@ -124,96 +121,58 @@ def fit(
             scheduler.step(val_loss)
         else:
             scheduler.step()
-        is_best = val_loss < min(history["val_losses"], default=math.inf)
+        is_best = val_loss < min(run["val_losses"], default=math.inf)
         if is_best:
-            history["best_model_state_dict"] = copy.deepcopy(model.state_dict())
+            run["best_model_state_dict"] = copy.deepcopy(model.state_dict())
         seconds = time.monotonic() - epoch_started
         values = (train_loss, val_loss, within, learning_rate, seconds)
         for of_epochs, value in zip(checkpoint.EPOCH_VALUES, values):
-            history[of_epochs].append(value)
+            run[of_epochs].append(value)
         is_due = epoch == args.epochs or time.monotonic() - last_saved >= args.checkpoint_seconds
         if is_due and processes.rank() == 0:
-            checkpoint.save_run(parts, run, history)
-            draw_curves(history, args.plot_save_path)
+            checkpoint.save_run(parts, run)
+            draw_curves(run, args.plot_save_path)
             last_saved = time.monotonic()
-        print(_describe_epoch(history, args.epochs, is_best))
-
+        print(
+            f"{name} | train loss {train_loss:.6f} | val loss {val_loss:.6f} | "
+            f"{within:.1%} within 10 px | lr {learning_rate:.2e} | {seconds:.1f} s"
+            f"{' | best so far' if is_best else ''}"
+        )
     processes.destroy_process_group()
-    _report(history, first_epoch, args)
-
-
-def _describe_run(
-    args: Namespace, model: nn.Module, train_set: LandmarkImages, val_set: LandmarkImages
-) -> Run:
-    """Return what a checkpoint says of the run itself. Raises UserError where that is not the same
-    in every process."""
-    annotated_images = torch.isfinite(train_set.landmarks).all(dim=-1).sum(dim=0)
-    run = {
-        "args": vars(args),
-        "parameters": count_parameters(model),
-        "dataset_fingerprint": dataset_fingerprint(train_set, val_set),
-        "train_images": train_set.names,
-        "untrained_landmarks": [
-            name for name, images in zip(LANDMARK_NAMES, annotated_images.tolist()) if images == 0
-        ],
-    }
-    checkpoint.check_processes(run)
-    return run
+    _report(run, first_epoch, args)
 
 
 def _warn(run: Run, val_names: list[str]) -> None:
     """Print which landmarks are not learned, and how many validation images may not be new."""
     for landmark in run["untrained_landmarks"]:
         print(f"{landmark} is annotated in no training image: what is found for it means nothing")
-    trained_on = {plain_name(name) for name in run["train_images"]}
-    seen = trained_on.intersection(map(plain_name, val_names))
+    seen = set(map(plain_name, run["train_images"])) & set(map(plain_name, val_names))
     if seen:
-        print(
-            "Initial weights were trained on images of the same names as "
-            f"{len(seen)} of {len(val_names)} validation images"
-        )
+        which = f"{len(seen)} of {len(val_names)} validation images"
+        print(f"Initial weights were trained on images of the same names as {which}")
 
 
 def _check_finite(train_loss: float, val_loss: float, epoch: str) -> None:
     """Raise UserError for a loss that is not finite, before anything of this epoch is kept."""
-    for name, loss in (("training", train_loss), ("validation", val_loss)):
-        if not math.isfinite(loss):
-            raise UserError(
-                f"{epoch}: the {name} loss is not finite. Epochs since the last save are lost; "
-                "what was saved is good. Start afresh with a lower --lr"
-            )
+    if not math.isfinite(train_loss + val_loss):
+        raise UserError(
+            f"{epoch}: a loss is not finite ({train_loss} in training, {val_loss} in validation): "
+            "start afresh with a lower --lr"
+        )
 
 
-def _describe_epoch(history: History, epochs: int, is_best: bool) -> str:
-    """Return the line of the epoch that is the last one of the history."""
-    return (
-        f"Epoch {len(history['val_losses']):>{len(str(epochs))}}/{epochs} | "
-        f"train loss {history['train_losses'][-1]:.6f} | "
-        f"val loss {history['val_losses'][-1]:.6f} | "
-        f"{history['val_within_10_px'][-1]:.1%} within 10 px | "
-        f"lr {history['learning_rates'][-1]:.2e} | "
-        f"{history['epoch_seconds'][-1]:.1f} s{' | best so far' if is_best else ''}"
-    )
-
-
-def _report(history: History, first_epoch: int, args: Namespace) -> None:
+def _report(run: Run, first_epoch: int, args: Namespace) -> None:
     """Print what the run has come to, and where its files are."""
-    seconds = history["epoch_seconds"]
-    epochs = f"{len(seconds)} epoch{'s' if len(seconds) > 1 else ''}"
     if first_epoch > args.epochs:
-        print(f"{epochs} done already; nothing is left to train")
-        draw_curves(history, args.plot_save_path)  # it may have been killed before
-        return
-    train_losses = history["train_losses"]
-    val_losses = history["val_losses"]
-    within = history["val_within_10_px"]
+        print("All epochs are done already; nothing is left to train")
+        draw_curves(run, args.plot_save_path)  # it may have been killed before
+    val_losses, within = run["val_losses"], run["val_within_10_px"]
+    gaps = [val - train for val, train in zip(val_losses, run["train_losses"])]
     best = val_losses.index(min(val_losses))
-    gap_of_best = val_losses[best] - train_losses[best]
-    gap_of_last = val_losses[-1] - train_losses[-1]
     print(
-        f"Trained {epochs} in {sum(seconds) / 60:.1f} minutes; best "
-        f"validation loss {val_losses[best]:.6f} in epoch {best + 1}\n"
-        f"Train-val gap:   {gap_of_best:.6f} in epoch {best + 1}, {gap_of_last:.6f} in the last\n"
+        f"Epochs:          {len(val_losses)} in {sum(run['epoch_seconds']) / 60:.1f} minutes\n"
+        f"Validation loss: {val_losses[best]:.6f} in epoch {best + 1}, the lowest\n"
+        f"Train-val gap:   {gaps[best]:.6f} in epoch {best + 1}, {gaps[-1]:.6f} in the last\n"
         f"Within 10 px:    {within[best]:.1%} in epoch {best + 1}, {within[-1]:.1%} in the last, "
         "of the validation landmarks\n"
         f"Best model:      {args.model_save_path}\n"

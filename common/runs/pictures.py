@@ -8,35 +8,29 @@ import numpy as np
 import torch
 
 from common.augmentation import Augment
-from common.basics.pictures import (
-    add_legend,
-    mark_landmarks,
-    new_picture,
-    save_picture,
-    show_image,
-)
+from common.basics.pictures import add_legend, mark_landmarks, new_picture, save_picture, show_image
 from common.images import LandmarkImages
 
 MARGIN = 3  # % beside the curves, so that the frame cuts off no line and no star
 
 
-def draw_curves(history: dict[str, Any], path: str) -> None:
+def draw_curves(run: dict[str, Any], path: str) -> None:
     """Draw by epoch the losses, the share of validation landmarks within 10 px, and the learning
-    rate, the best epoch marked. history: that of checkpoint.begin."""
-    epochs = np.arange(1, len(history["train_losses"]) + 1)
-    within = 100 * np.array(history["val_within_10_px"])
+    rate, the best epoch marked. run: that of checkpoint.new_run, of one epoch or more."""
+    epochs = np.arange(1, len(run["train_losses"]) + 1)
+    within = 100 * np.array(run["val_within_10_px"])
     picture = new_picture(18, 5)
     left, middle, right = axes = picture.subplots(1, 3)
-    left.plot(epochs, history["train_losses"], ".-", label="training")
-    left.plot(epochs, history["val_losses"], ".-", label="validation")
+    left.plot(epochs, run["train_losses"], ".-", label="training")
+    left.plot(epochs, run["val_losses"], ".-", label="validation")
     left.set(title="Loss", ylabel="loss (log scale)", yscale="log")
     middle.plot(epochs, within, ".-", color="tab:orange", label="validation")
     middle.set(title="Landmarks within 10 px", ylabel="%", ylim=(-MARGIN, 100 + MARGIN))
-    right.plot(epochs, history["learning_rates"], ".-", color="tab:green")
-    highest = max(history["learning_rates"]) / 100
+    right.plot(epochs, run["learning_rates"], ".-", color="tab:green")
+    highest = max(run["learning_rates"]) / 100
     right.set(title="Learning rate", ylabel="learning rate", ylim=(-MARGIN * highest, None))
-    best = int(np.argmin(history["val_losses"]))
-    best_loss, name = history["val_losses"][best], f"in epoch {epochs[best]}"
+    best = int(np.argmin(run["val_losses"]))
+    best_loss, name = run["val_losses"][best], f"in epoch {epochs[best]}"
     left.plot(epochs[best], best_loss, "k*", ms=11, label=f"best: {best_loss:.5f} {name}")
     middle.plot(epochs[best], within[best], "k*", ms=11, label=f"{within[best]:.1f} % {name}")
     last = max(len(epochs), 2)

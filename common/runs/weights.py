@@ -6,7 +6,6 @@ import os
 import warnings
 import zipfile
 from argparse import Namespace
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -27,22 +26,15 @@ HARMLESS = [
     *{type(np.dtype(code)) for code in np.typecodes["All"] if code not in "OV"},
     Namespace,  # the arguments of a command, as torchvision's own references keep them
 ]
-# How files begin that are often taken for weights, and what they are.
-TAKEN_FOR_WEIGHTS = {
-    b"version https://git-lfs": (
-        "a pointer of Git LFS, not the file itself: fetch it with git lfs pull, or download it"
-    ),
-    b"<": "a page of the web, not a file of weights: download the file itself",
-}
 
 
 def load_weights(model: nn.Module, path: str) -> dict[str, Any]:
     """Fill a network from a file, which is a checkpoint (of which the last weights are taken) or a
-    state dict. Returns the checkpoint, or {} for a state dict. Raises UserError as read_file and
-    fill do."""
+    state dict. Returns the checkpoint if it is one of this package, which lists the images that it
+    was trained on; else {}. Raises UserError as read_file and fill do."""
     content = read_file(path)
     fill(model, content, path)
-    return content if "model_state_dict" in content else {}
+    return content if isinstance(content.get("train_images"), list) else {}
 
 
 def load_resnet34(source: str) -> ResNet:
@@ -53,35 +45,26 @@ def load_resnet34(source: str) -> ResNet:
     """
     encoder = resnet34()
     encoder.fc = nn.Identity()
-    if source == "imagenet":
-        _fill_from_imagenet(encoder)
-    elif source != "none":
-        _fill_without_head(encoder, read_file(source), source)
+    if source != "none":
+        fill(encoder, _imagenet_weights() if source == "imagenet" else read_file(source), source)
     return encoder
 
 
-def _fill_from_imagenet(encoder: ResNet) -> None:
+def _imagenet_weights() -> dict[str, Tensor]:
     weights = ResNet34_Weights.IMAGENET1K_V1
-    cached = f"{torch.hub.get_dir()}/checkpoints/{os.path.basename(weights.url)}"
     try:
-        content = weights.get_state_dict(check_hash=True, weights_only=True)
-        _fill_without_head(encoder, content, cached)
+        return weights.get_state_dict(check_hash=True, weights_only=True)
     except Exception as error:  # no network, a proxy's page, a full disk, a damaged cache
+        cached = f"{torch.hub.get_dir()}/checkpoints/{os.path.basename(weights.url)}"
         raise UserError(
-            "the ImageNet weights of ResNet-34 are not available "
-            f"({' '.join(str(error).split())[:100]}). Give a copy of {weights.url} with "
-            f"--encoder_weights PATH; or run where it can be reached (if there is a file {cached}, "
-            "it is damaged: delete it); or start from random weights with --encoder_weights none"
+            f"the ImageNet weights of ResNet-34 are not available ({_in_one_line(error)}). Give a "
+            f"copy of {weights.url} with --encoder_weights PATH; or delete {cached} if it is there "
+            "(it is damaged) and try again; or use --encoder_weights none"
         ) from error
 
 
-def _fill_without_head(encoder: ResNet, content: Any, path: str) -> None:
-    """Fill the encoder from the weights of a ResNet-34, with or without its head."""
-    state_dict = find_state_dict(content, path)
-    encoder_weights = {
-        key: value for key, value in state_dict.items() if key not in ("fc.weight", "fc.bias")
-    }
-    fill(encoder, encoder_weights, path)
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def read_file(path: str) -> Any:
@@ -92,35 +75,26 @@ def read_file(path: str) -> Any:
         if zipfile.is_zipfile(path):  # torch.load does not verify its checksums
             with zipfile.ZipFile(path) as archive:
                 if archive.testzip():
-                    raise UserError(f"{path}: damaged: a checksum in it does not match")
+                    raise zipfile.BadZipFile
         with torch.serialization.safe_globals(HARMLESS), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old formats: what cannot be read is said below
             return torch.load(path, map_location="cpu", weights_only=True)
-    except UserError:
-        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except Exception as error:  # torch raises another type for each way a file can be broken
-        raise UserError(f"{path}: {_describe_broken(path, error)}") from error
+        raise UserError(f"{path}: {_describe_unreadable(path)}") from error
 
 
-def _describe_broken(path: str, error: Exception) -> str:
-    """Say what a file is that torch.load does not read."""
+def _describe_unreadable(path: str) -> str:
+    """Say what a file may be that torch.load does not read."""
     with open(path, "rb") as file:
-        start = file.read(100).removeprefix(b"\xef\xbb\xbf").lstrip()
-    for beginning, what in TAKEN_FOR_WEIGHTS.items():
-        if start.startswith(beginning):
-            return what
-    # torch's reader of pickles stops at a byte that is none of its own (of another file, or another
-    # protocol), and at every function, class and call but those of tensors.
-    if "Unsupported operand" in str(error):
-        return "not a PyTorch weights file, or damaged, or not pickled in torch.save's own way"
-    if isinstance(error, UnpicklingError) or "TorchScript" in str(error):
-        return (
-            "holds pickled Python objects (a whole model?), which could run any code and are "
-            "not loaded; save its state_dict() instead"
-        )
-    return "not a PyTorch weights file, or truncated"
+        start = file.read(100).lstrip(b"\xef\xbb\xbf \t\r\n")
+    if start.startswith((b"<", b"version https://git-lfs")):
+        return "a page of the web, or a pointer of Git LFS: download the file itself"
+    return (
+        "not a PyTorch weights file, or damaged, or with pickled Python objects (a whole model?), "
+        "which could run any code and are not loaded: save its state_dict() instead"
+    )
 
 
 def find_state_dict(content: Any, path: str) -> dict[str, Tensor]:
@@ -142,18 +116,12 @@ def fill(model: nn.Module, content: Any, path: str) -> None:
     """Fill a model from a file's content: a state dict, or one under one of the usual names. Raises
     UserError for weights of another network, and for values that are not finite."""
     state_dict = find_state_dict(content, path)
+    for head in {"fc.weight", "fc.bias"} - model.state_dict().keys():  # an encoder needs none
+        state_dict.pop(head, None)
     try:
         model.load_state_dict(state_dict)
     except RuntimeError as error:
-        # One key is enough to tell the two networks apart.
-        for key, owner in (
-            ("dconv_down1.0.weight", "Hypotheses 1 and 2 (UNet)"),
-            ("firstconv.weight", "Hypothesis 3 (ResNetUNet)"),
-        ):
-            if key in state_dict and key not in model.state_dict():
-                raise UserError(f"{path}: these weights belong to {owner}") from error
-        first = str(error).split("\n", 1)[-1].strip().split("\n")[0]
-        raise UserError(f"{path}: not weights of {type(model).__name__}: {first[:200]}") from error
+        raise UserError(f"{path}: not weights of this network: {_in_one_line(error)}") from error
     # After the conversion to the model's type: what float64 holds may overflow float32.
     for key, value in model.state_dict().items():
         if not torch.isfinite(value).all():
