@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from tqdm import tqdm
 
 from common.augmentation import Augment
 from common.evaluation import count_excellent
@@ -44,13 +46,14 @@ def train_one_epoch(
     loss: nn.Module,
     optimizer: Optimizer,
     scaler: torch.amp.GradScaler,
-    batches: Iterable[Batch],
+    batches: tqdm,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Train on each of the training_batches once. Returns the number of annotated landmarks and the
-    sum of their losses: float32 [2]."""
+    """Train on each of the training_batches once, given with a progress bar. Returns the number of
+    annotated landmarks and the sum of their losses: float32 [2]."""
     device = next(model.parameters()).device
     totals = torch.zeros(2, device=device)
+    last_shown = time.monotonic()
     model.train()
     for images, landmarks, weight in batches:
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
@@ -60,6 +63,10 @@ def train_one_epoch(
         scaler.step(optimizer)
         scaler.update()
         totals += torch.stack(_number_and_loss(batch_loss, landmarks))
+        # Reading a number from the GPU waits for it, so the bar does so about once a second.
+        if time.monotonic() - last_shown > 1:
+            batches.set_postfix(loss=f"{(totals[1] / totals[0]).item():.6f}")
+            last_shown = time.monotonic()
     return totals
 
 

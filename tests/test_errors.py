@@ -1,6 +1,7 @@
 """How a command ends when something is wrong: its exit status and its line."""
 
 import io
+import shlex
 import subprocess
 import sys
 
@@ -139,10 +140,21 @@ def line_of_ctrl_c(capsys, **options):
     return printed.err[1:]
 
 
-def test_ctrl_c_says_what_is_lost_and_how_to_resume(capsys):
+def test_ctrl_c_names_the_command_that_resumes(capsys, monkeypatch):
+    arguments = ["--csv_path", "my data/it's $1.csv", "--resume", "--lr", "0.1"]
+    monkeypatch.setattr("sys.argv", ["code/trainer.py", *arguments])
     line = line_of_ctrl_c(capsys, resumable=True)
-    lost = "Epochs since the last save are lost."
-    assert line == f"Interrupted. {lost} Run the same command or cell with --resume\n"
+    start = "Interrupted. Epochs since the last save are lost. To resume, run "
+    start += "(in a notebook, run the cell again with --resume): "
+    assert line.startswith(start)
+    arguments.remove("--resume")  # it stands there once, and a shell reads the rest as before
+    command = [sys.executable, "code/trainer.py", *arguments, "--resume"]
+    assert shlex.split(line[len(start) :]) == command
+
+
+def test_ctrl_c_asks_for_the_same_command_again_where_torchrun_has_started_it(torchrun, capsys):
+    line = line_of_ctrl_c(capsys, resumable=True)
+    assert line.endswith("--resume): the same command with --resume\n")
 
 
 def test_ctrl_c_is_all_that_is_said_where_nothing_can_be_resumed(capsys):

@@ -70,7 +70,8 @@ def interrupted(tmp_path_factory, data_arguments):
     status, errors = finish(process)
     assert status == 130
     assert "Traceback" not in errors
-    assert "Run the same command or cell with --resume" in errors.splitlines()[-1]
+    command = f"with --resume): {sys.executable} {ROOT}/Trainer_Hypothesis3.py --csv_path "
+    assert command in errors.splitlines()[-1]
     assert len(weights_and_checkpoint(folder)[1]["val_losses"]) == 1
     names = ("curves.png", "model.pth", "model_checkpoint.pth")
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)

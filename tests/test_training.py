@@ -1,11 +1,14 @@
 """The learning-rate schedule, one epoch of training, and validation."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
+from common import training
 from common.losses import AdaptiveWingLoss, HeatmapLoss
 from common.models import UNet
 from common.training import (
@@ -72,7 +75,7 @@ def run_epoch(batches, lr=0.0, loss=MSE, dtype=torch.float32, model=None):
     model = model or Recorder()
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    return model, train_one_epoch(model, loss, optimizer, scaler, batches, dtype)
+    return model, train_one_epoch(model, loss, optimizer, scaler, tqdm(batches), dtype)
 
 
 def seen_in(seed, batch_size=3):
@@ -196,6 +199,28 @@ def test_one_loss_that_is_not_finite_makes_that_of_the_epoch_so():
     number, losses = run_epoch(batches, loss=loss)[1].tolist()
     assert (number, len(calls)) == (40, 4)
     assert math.isnan(losses)
+
+
+def test_the_bar_shows_the_mean_loss_so_far_about_once_a_second(monkeypatch):
+    def loss(heatmaps, _):
+        calls.append(heatmaps.sum() * 0 + len(calls))
+        return calls[-1]
+
+    class Bar(tqdm):
+        def set_postfix(self, **shown):
+            texts.append(shown["loss"])
+
+    for seconds_a_look, expected in (
+        (0.4, ["1.000000"]),  # of 0, 1, 2 at the third of four batches
+        (2, ["0.000000", "0.500000", "1.000000", "1.200000"]),  # of which the last has one image
+    ):
+        calls, texts, clock = [], [], itertools.count(step=seconds_a_look)
+        monkeypatch.setattr(training.time, "monotonic", lambda clock=clock: next(clock))
+        model = Recorder()
+        bar = Bar(training_batches(numbered_images(10), 3, seed=1))
+        scaler = torch.amp.GradScaler("cpu", enabled=False)
+        train_one_epoch(model, loss, torch.optim.SGD(model.parameters(), lr=0), scaler, bar)
+        assert texts == expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -132,21 +132,19 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
 
 
 LFS_POINTER = ["version https://git-lfs.github.com/spec/v1", "oid sha256:4d7a21", "size 96643839"]
-PAGE = "a page of the web, or a pointer of Git LFS: download the file itself"
+PAGE = "a page of the web, not a file of weights: download the file itself"
+POINTER = "a pointer of Git LFS: fetch the file itself with git lfs pull, or download it"
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("name,x\n1.png,2\n2.png,3\n", UNREADABLE),
-        (
-            "image_name,x\n1.png,2\n2.png,3\n",
-            UNREADABLE,
-        ),  # of which a pickle reads i, 1, 2
+        ("image_name,x\n1.png,2\n2.png,3\n", UNREADABLE),  # of which a pickle reads i, 1, 2
         ("\x89PNG\r\n", UNREADABLE),
         ("\x1f\x8b\x08\x00", UNREADABLE),  # of gzip
-        ("\n".join(LFS_POINTER), PAGE),
-        ("\r\n".join(LFS_POINTER), PAGE),
+        ("\n".join(LFS_POINTER), POINTER),
+        ("\r\n".join(LFS_POINTER), POINTER),
         ("<!DOCTYPE html><html><head><title>Sign in</title>", PAGE),
         ("\n  <html lang='en'>", PAGE),
         ("\xef\xbb\xbf<HTML>", PAGE),  # after a byte-order mark

@@ -67,8 +67,10 @@ def trainer_parser(
     add("--epochs", type=number(int, 1), default=epochs, help="passes over the training images")
     add("--lr", type=number(float, SMALLEST), default=lr, help="learning rate")
     add("--seed", type=number(int, 0), default=42, help="random seed (the split has its own)")
-    add("--initial_weights", metavar="PATH", help="a model or a checkpoint to start from")
-    add("--precision", choices=PRECISIONS, default=precision, help="auto: fp16 on CUDA, else fp32")
+    start = "a model or a checkpoint to start from; excludes --encoder_weights PATH"
+    add("--initial_weights", metavar="PATH", help=start)
+    types = "auto: fp16 on CUDA, else fp32; fp16 is refused on a CPU"
+    add("--precision", choices=PRECISIONS, default=precision, help=types)
     add("--resume", action="store_true", help="resume from the checkpoint beside the model")
     add("--checkpoint_seconds", type=number(float, 0), default=60, help="time between two saves")
     add_shared_arguments(parser)
@@ -98,6 +100,8 @@ def add_data_arguments(parser: Parser, csv_is_optional: bool = False) -> None:
     """Add where the ground truth and the images are."""
     add = parser.add_argument
     ground_truth = "the ground truth: name and eight coordinates per image"
+    if csv_is_optional:
+        ground_truth += "; without it, all images of the folder are predicted, or the one image"
     add("--csv_path", required=not csv_is_optional, help=ground_truth)
     add("--image_folder_path", required=True, help="the folder that holds the images")
 

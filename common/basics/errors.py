@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 
@@ -32,7 +33,6 @@ ADVICE = {
     # Behind `>`; where another file cannot be written, it is named in a UserError.
     "No space left on device": "what is printed cannot be written: no space left on the disk",
 }
-HOW_TO_RESUME = " Epochs since the last save are lost. Run the same command or cell with --resume"
 
 
 @contextlib.contextmanager
@@ -40,7 +40,7 @@ def reports_errors(*, resumable: bool = False) -> Iterator[None]:
     """Decorate a script's main: user errors end in one line, not a traceback.
 
     The exit status is 2, also for lack of memory and a full disk behind `>`; 130 for Ctrl-C, whose
-    line says how to resume, if the script can; 1, without a line, where a reader has left
+    line has the command that resumes, if the script can; 1, without a line, where a reader has left
     (`| head`). Only rank 0 of several processes prints; a script that cannot resume refuses them.
     """
     # A notebook names a backend of its own, without which matplotlib cannot be imported here.
@@ -60,7 +60,7 @@ def reports_errors(*, resumable: bool = False) -> Iterator[None]:
     except KeyboardInterrupt as error:
         # A progress bar that was just being made would end with a traceback of its own.
         sys.unraisablehook = lambda _: None
-        print(f"\nInterrupted.{HOW_TO_RESUME if resumable else ''}", file=sys.stderr)
+        print(f"\nInterrupted.{_how_to_resume() if resumable else ''}", file=sys.stderr)
         raise SystemExit(130) from error
     except Exception as error:
         message = _describe_error(error)
@@ -70,6 +70,18 @@ def reports_errors(*, resumable: bool = False) -> Iterator[None]:
             _discard_stdout()
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(2) from error
+
+
+def _how_to_resume() -> str:
+    """Say what Ctrl-C has cost, and give the command that resumes."""
+    command = "the same command with --resume"  # whose beginning torchrun does not pass on
+    if processes.world_size() == 1:
+        words = [word for word in sys.argv if word != "--resume"]
+        command = shlex.join([sys.executable, *words, "--resume"])
+    return (
+        " Epochs since the last save are lost. To resume, run (in a notebook, run the cell again "
+        f"with --resume): {command}"
+    )
 
 
 def _discard_stdout() -> None:

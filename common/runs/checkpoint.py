@@ -110,7 +110,7 @@ def resume(parts: dict[str, Any], run: Run) -> None:
         parts["scheduler"].load_state_dict(checkpoint["scheduler_state_dict"])
         if checkpoint["scaler_state_dict"]:  # it is empty where the scaler was not in use
             parts["scaler"].load_state_dict(checkpoint["scaler_state_dict"])
-    except (LookupError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"{path}: {NOT_OURS}") from error
     before = checkpoint["args"]  # what it began with, `…_weights`, stays
     began_with = {name: before[name] for name in before if name.endswith("_weights")}

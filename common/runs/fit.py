@@ -157,7 +157,7 @@ def _check_finite(train_loss: float, val_loss: float, epoch: str) -> None:
     if not math.isfinite(train_loss + val_loss):
         raise UserError(
             f"{epoch}: a loss is not finite ({train_loss} in training, {val_loss} in validation): "
-            "start afresh with a lower --lr"
+            "epochs since the last save are lost; start afresh with a lower --lr"
         )
 
 

@@ -89,8 +89,10 @@ def _describe_unreadable(path: str) -> str:
     """Say what a file may be that torch.load does not read."""
     with open(path, "rb") as file:
         start = file.read(100).lstrip(b"\xef\xbb\xbf \t\r\n")
-    if start.startswith((b"<", b"version https://git-lfs")):
-        return "a page of the web, or a pointer of Git LFS: download the file itself"
+    if start.startswith(b"<"):
+        return "a page of the web, not a file of weights: download the file itself"
+    if start.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS: fetch the file itself with git lfs pull, or download it"
     return (
         "not a PyTorch weights file, or damaged, or with pickled Python objects (a whole model?), "
         "which could run any code and are not loaded: save its state_dict() instead"
