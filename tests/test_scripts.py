@@ -786,7 +786,7 @@ def only_bpd(samples, tmp_path_factory):
 
 
 def test_a_trainer_names_the_landmarks_that_no_training_image_has(only_bpd):
-    assert "No image has all four landmarks, so no annotation can be found" in only_bpd.trained
+    assert "annotations are plausible" not in only_bpd.trained  # 0 of 0 would say nothing
     for name in ("OFD-1", "OFD-2"):
         assert f"{name} is annotated in no training image: what is found for" in only_bpd.trained
     assert "BPD-1 is annotated" not in only_bpd.trained
