@@ -8,9 +8,9 @@ from common.basics.arguments import add_picture, trainer_parser
 from common.basics.errors import reports_errors
 from common.losses import HeatmapLoss
 from common.models import UNet
+from common.runs.curves import draw_augmentation
 from common.runs.devices import make_repeatable
 from common.runs.fit import fit, load_data, set_up
-from common.runs.pictures import draw_augmentation
 
 
 @reports_errors(resumable=True)

@@ -683,7 +683,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(content, capsys):
 @pytest.fixture
 def picture(monkeypatch):
     """The figures that would be saved, in order."""
-    drawn, name = [], "common.comparison.picture.save_picture"
+    drawn, name = [], "common.basics.drawing.save_picture"
     monkeypatch.setattr(name, lambda figure, path: drawn.append(figure))
     return drawn
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 
-from common.basics import pictures
-from common.basics.pictures import new_picture, save_picture
+from common.basics import drawing
+from common.basics.drawing import new_picture, save_picture
 from common.results.pictures import draw_errors, draw_predictions
-from common.runs.pictures import draw_augmentation, draw_curves
+from common.runs.curves import draw_augmentation, draw_curves
 from tests.conftest import ellipse, images_of, predictions_of, some_of
 
 pytestmark = pytest.mark.filterwarnings("error:Glyph")
@@ -226,7 +226,7 @@ def saved(monkeypatch):
     """The figures that a run saves, in order."""
     figures = []
     monkeypatch.setattr(
-        "common.runs.pictures.save_picture", lambda figure, _: figures.append(figure)
+        "common.basics.drawing.save_picture", lambda figure, _: figures.append(figure)
     )
     return figures
 
@@ -301,7 +301,7 @@ def test_the_frame_cuts_off_no_line_and_no_star(epochs, saved):
             frame = axis.bbox
             for line in axis.lines:
                 # Half of the marker, in px; a "." is drawn at half of its size.
-                radius = line.get_markersize() / 2 * pictures.DPI / 72
+                radius = line.get_markersize() / 2 * drawing.DPI / 72
                 x, y = axis.transData.transform(line.get_xydata()).T
                 assert x.min() - radius > frame.x0
                 assert x.max() + radius < frame.x1
@@ -345,8 +345,8 @@ def test_a_picture_has_the_format_that_its_ending_names_and_without_one_is_a_png
 
 
 def test_a_name_of_40_characters_is_whole_and_a_longer_one_without_its_middle():
-    assert pictures.shorten("a" * 20 + "b" * 20) == "a" * 20 + "b" * 20
-    assert pictures.shorten("a" * 20 + "b" * 21) == "a" * 19 + "…" + "b" * 20
+    assert drawing.shorten("a" * 20 + "b" * 20) == "a" * 20 + "b" * 20
+    assert drawing.shorten("a" * 20 + "b" * 21) == "a" * 19 + "…" + "b" * 20
 
 
 def test_several_figures_are_the_pages_of_a_pdf(tmp_path):

@@ -9,15 +9,7 @@ import pandas as pd
 
 from common.annotation_quality.audit_table import implausibility, plausible_shares
 from common.annotation_quality.biometry import LIMITS, within_limits
-from common.basics.pictures import (
-    REVIEW_COLOR,
-    add_legend,
-    mark_landmarks,
-    new_picture,
-    save_picture,
-    shorten,
-    show_image,
-)
+from common.basics import drawing
 from common.images import LandmarkImages, to_256
 
 if TYPE_CHECKING:  # matplotlib takes a second to import, and --help needs none of it
@@ -41,7 +33,7 @@ def draw_audit(
     those of the second reader [N, 4, 2], in px of the original images."""
     beyond = implausibility(table)
     worst = beyond[beyond > 0].nlargest(WORST_SHOWN).index
-    picture = new_picture(18, 17)
+    picture = drawing.new_picture(18, 17)
     top, bottom = picture.subfigures(2, 1, height_ratios=(1, 3))
     count, plausible = table["plausible"].count(), table["plausible"].sum()
     picture.suptitle(f"Audit of {count} annotations: {plausible} plausible", fontsize=16)
@@ -56,20 +48,20 @@ def draw_audit(
     for axis, index in zip(grid, worst):
         one = slice(index, index + 1)
         (image,), (landmarks,) = (part.cpu() for part in data.batch(one))
-        show_image(axis, image)
+        drawing.show_image(axis, image)
         width, height = data.sizes[index]
         axis.set_aspect(height / width)  # as the original, of which these are the pixels
-        mark_landmarks(axis, landmarks, "ground truth")
+        drawing.mark_landmarks(axis, landmarks, "ground truth")
         if second is not None:
             at_256 = to_256(second[one], data.sizes[one])[0]
-            mark_landmarks(axis, at_256, "second reader")
+            drawing.mark_landmarks(axis, at_256, "second reader")
         row = table.loc[index]
         measures = f"{row['angle']:.0f}°, midpoints {row['midpoint_distance']:.2f}"
-        title = f"{shorten(data.names[index])}\n{measures}, ratio {row['ratio']:.2f}"
+        title = f"{drawing.shorten(data.names[index])}\n{measures}, ratio {row['ratio']:.2f}"
         axis.set_title(title, parse_math=False)
     if len(worst):
-        add_legend(bottom, grid)
-    save_picture(picture, path)
+        drawing.add_legend(bottom, grid)
+    drawing.save_picture(picture, path)
 
 
 def _draw_measure(axis: Axes, table: pd.DataFrame, measure: str) -> None:
@@ -78,7 +70,7 @@ def _draw_measure(axis: Axes, table: pd.DataFrame, measure: str) -> None:
     is_known = table[measure].notna()
     values, passed = table[measure][is_known], within_limits(table)[measure][is_known]
     shown, edges = values.clip(upper=end), np.linspace(0, end, 46)  # one edge is the limit
-    colors = ["0.65", REVIEW_COLOR]
+    colors = ["0.65", drawing.REVIEW_COLOR]
     axis.hist([shown[passed], shown[~passed]], edges, stacked=True, color=colors, edgecolor="white")
     axis.axvline(limit, color="black", linestyle="--", label=f"limit {limit:g}")
     axis.set(title=f"{passed.sum()} of {len(values)} {side} {limit:g}", xlim=(0, end))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from common.basics.pictures import new_picture, save_picture, shorten
+from common.basics import drawing
 from common.comparison.frame import AGAINST, LESS, OF_PAIRS, Recipes
 from common.comparison.inputs import errors_of
 from common.evaluation import BANDS
@@ -43,7 +43,7 @@ def draw_comparison(frame: pd.DataFrame, recipes: Recipes, path: str) -> None:
     heights = [6.5]
     if len(pairs):
         heights.append(2 + 0.7 * len(pairs) / pairs["images"].nunique())
-    picture = new_picture(16, sum(heights))
+    picture = drawing.new_picture(16, sum(heights))
     above, *below = picture.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).flat
     left, right = above.subplots(1, 2)
     _draw_shares(left, errors, labels, styles)
@@ -53,13 +53,13 @@ def draw_comparison(frame: pd.DataFrame, recipes: Recipes, path: str) -> None:
         axis = part.subplots()
         _draw_differences(axis, pairs, labels, (frame["figure"] == OF_PAIRS).sum())
         _add_legend(part, axis)
-    save_picture(picture, path)
+    drawing.save_picture(picture, path)
 
 
 def _labels(names: list[str]) -> dict[str, str]:
     """Return what each recipe is called in the picture: without the middle of a long name, but
     for names that are the same without it."""
-    short = list(map(shorten, names))
+    short = list(map(drawing.shorten, names))
     if len(set(short)) < len(names):
         short = names
     # matplotlib leaves labels that begin with "_" out of a legend.

@@ -9,15 +9,7 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from common.basics.pictures import (
-    COLORS,
-    REVIEW_COLOR,
-    add_legend,
-    mark_landmarks,
-    new_picture,
-    shorten,
-    show_image,
-)
+from common.basics import drawing
 from common.evaluation import Predictions
 from common.ground_truth import LANDMARK_NAMES
 from common.images import LandmarkImages
@@ -52,7 +44,7 @@ def draw_predictions(
         error = (
             f"mean error {errors[is_known].mean():.1f} px" if is_known.any() else "not annotated"
         )
-        _draw_image(axes, shorten(predictions.names[index]), image, of_image, error)
+        _draw_image(axes, drawing.shorten(predictions.names[index]), image, of_image, error)
         if flagged[index]:
             _frame(axes)
 
@@ -60,25 +52,25 @@ def draw_predictions(
         return _pages(draw, len(predictions))
     chosen = np.unique(np.linspace(0, len(predictions) - 1, 6).round().astype(int))
     columns = 3 if np.isfinite(predictions.errors).any() else 2
-    picture = new_picture(4 * columns, 4.25 * len(chosen))
+    picture = drawing.new_picture(4 * columns, 4.25 * len(chosen))
     rows = picture.subplots(len(chosen), columns, squeeze=False)
     for axes, index in zip(rows, chosen):
         draw(axes, index)
-    add_legend(picture, rows.flat)
+    drawing.add_legend(picture, rows.flat)
     return picture
 
 
 def _pages(draw: Callable[[Sequence[Axes], int], None], count: int) -> Iterator[Figure]:
     """Yield pages with all images, six a page, each in one panel."""
     for start in tqdm(range(0, count, 6), "Drawing", leave=False, unit="page"):
-        picture = new_picture(8, 12.75)
+        picture = drawing.new_picture(8, 12.75)
         axes = list(picture.subplots(3, 2).flat)
         for axis, index in zip(axes, range(start, start + 6)):
             if index < count:
                 draw([axis], index)
             else:
                 axis.set_axis_off()
-        add_legend(picture, axes)
+        drawing.add_legend(picture, axes)
         yield picture
 
 
@@ -99,11 +91,11 @@ def _draw_image(
         ],
     }
     for axis, (title, kinds) in zip(axes, panels[len(axes)]):
-        show_image(axis, image)
+        drawing.show_image(axis, image)
         axis.set_title(title, parse_math=False)
         for kind in kinds:
-            mark_landmarks(axis, landmarks[kind], kind)
-    for color, *pair in zip(COLORS, landmarks["ground truth"], landmarks["predicted"]):
+            drawing.mark_landmarks(axis, landmarks[kind], kind)
+    for color, *pair in zip(drawing.COLORS, landmarks["ground truth"], landmarks["predicted"]):
         axes[-1].plot(*np.transpose(pair), "-", color=color, linewidth=1)
 
 
@@ -111,9 +103,9 @@ def _frame(axes: Sequence[Axes]) -> None:
     """Frame an image in red, and say in the title of the prediction that it is to be reviewed."""
     titled = axes[len(axes) // 2]
     title = f"{titled.get_title()}: TO BE REVIEWED"
-    titled.set_title(title, color=REVIEW_COLOR, weight="bold", parse_math=False)
+    titled.set_title(title, color=drawing.REVIEW_COLOR, weight="bold", parse_math=False)
     for axis in axes:
-        axis.spines[:].set(color=REVIEW_COLOR, linewidth=4)
+        axis.spines[:].set(color=drawing.REVIEW_COLOR, linewidth=4)
 
 
 def draw_errors(errors: np.ndarray) -> Figure:
@@ -121,7 +113,7 @@ def draw_errors(errors: np.ndarray) -> Figure:
     where they are not known."""
     is_known = np.isfinite(errors)
     known = errors[is_known]
-    picture = new_picture(14, 5)
+    picture = drawing.new_picture(14, 5)
     left, right = picture.subplots(1, 2)
     left.hist(known, bins=40, color="0.6", edgecolor="white")
     for name, value, style in (("mean", known.mean(), "-"), ("median", np.median(known), "--")):
@@ -136,7 +128,7 @@ def draw_errors(errors: np.ndarray) -> Figure:
     boxes = right.boxplot(by_landmark, patch_artist=True, medianprops={"color": "black"})
     labels = list(LANDMARK_NAMES)
     for i, values in enumerate(by_landmark):
-        boxes["boxes"][i].set_facecolor(COLORS[i])
+        boxes["boxes"][i].set_facecolor(drawing.COLORS[i])
         if len(values):
             labels[i] += f"\nmean {values.mean():.1f}\nmedian {np.median(values):.1f}"
     right.set_xticks(range(1, 5), labels)

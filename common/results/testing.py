@@ -18,8 +18,8 @@ from common import UserError, evaluation, ground_truth, images
 from common.annotation_quality import second_reader
 from common.annotation_quality.biometry import describe_data
 from common.annotation_quality.end_names import describe_other_rule
+from common.basics.drawing import save_picture
 from common.basics.files import check_outputs, write_table
-from common.basics.pictures import save_picture
 from common.ground_truth import (
     LANDMARK_NAMES,
     NAME_COLUMN,

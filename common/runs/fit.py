@@ -26,7 +26,7 @@ from common.images import LandmarkImages, load_images
 from common.models import count_parameters
 from common.runs import checkpoint, devices
 from common.runs.checkpoint import Run, checkpoint_path
-from common.runs.pictures import draw_curves
+from common.runs.curves import draw_curves
 from common.training import train_one_epoch, training_batches, validate, validation_batches
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from common.augmentation import Augment
-from common.basics.pictures import add_legend, mark_landmarks, new_picture, save_picture, show_image
+from common.basics import drawing
 from common.images import LandmarkImages
 
 MARGIN = 3  # % beside the curves, so that the frame cuts off no line and no star
@@ -19,7 +19,7 @@ def draw_curves(run: dict[str, Any], path: str) -> None:
     rate, the best epoch marked. run: that of checkpoint.new_run, of one epoch or more."""
     epochs = np.arange(1, len(run["train_losses"]) + 1)
     within = 100 * np.array(run["val_within_10_px"])
-    picture = new_picture(18, 5)
+    picture = drawing.new_picture(18, 5)
     left, middle, right = axes = picture.subplots(1, 3)
     left.plot(epochs, run["train_losses"], ".-", label="training")
     left.plot(epochs, run["val_losses"], ".-", label="validation")
@@ -41,7 +41,7 @@ def draw_curves(run: dict[str, Any], path: str) -> None:
         axis.grid(alpha=0.3)
     left.legend()
     middle.legend()
-    save_picture(picture, path)
+    drawing.save_picture(picture, path)
 
 
 def draw_augmentation(data: LandmarkImages, augment: Augment, seed: int, path: str) -> None:
@@ -50,11 +50,11 @@ def draw_augmentation(data: LandmarkImages, augment: Augment, seed: int, path: s
     eight_times = data.batch(torch.zeros(8, dtype=torch.long, device=device))
     changed = augment(*eight_times, torch.Generator(device).manual_seed(seed))
     images, landmarks = (part.cpu() for part in changed)
-    picture = new_picture(16, 9)
+    picture = drawing.new_picture(16, 9)
     picture.suptitle("Augmented versions of one training image")
     for number, axis in enumerate(picture.subplots(2, 4).flat):
-        show_image(axis, images[number])
-        mark_landmarks(axis, landmarks[number], "ground truth")
+        drawing.show_image(axis, images[number])
+        drawing.mark_landmarks(axis, landmarks[number], "ground truth")
         axis.set_title(f"version {number + 1}")
-    add_legend(picture, picture.axes)
-    save_picture(picture, path)
+    drawing.add_legend(picture, picture.axes)
+    drawing.save_picture(picture, path)
