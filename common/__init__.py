@@ -5,8 +5,6 @@ augmentation, networks, losses, training and evaluation; and the commands `pytho
 What goes beyond the report stands in the folders, each of which says what it is for.
 """
 
-from __future__ import annotations
-
 import os
 import re
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
@@ -11,10 +9,6 @@ from common.annotation_quality.audit_table import implausibility, plausible_shar
 from common.annotation_quality.biometry import LIMITS, within_limits
 from common.basics import drawing
 from common.images import LandmarkImages, to_256
-
-if TYPE_CHECKING:  # matplotlib takes a second to import, and --help needs none of it
-    from matplotlib.axes import Axes
-
 
 WORST_SHOWN = 9
 # Of each measure, the end of its axis and its label.
@@ -64,7 +58,7 @@ def draw_audit(
     drawing.save_picture(picture, path)
 
 
-def _draw_measure(axis: Axes, table: pd.DataFrame, measure: str) -> None:
+def _draw_measure(axis: drawing.Axes, table: pd.DataFrame, measure: str) -> None:
     """Draw how a measure is distributed, and its limit."""
     (limit, side), (end, label) = LIMITS[measure], SHOWN[measure]
     is_known = table[measure].notna()
@@ -79,7 +73,7 @@ def _draw_measure(axis: Axes, table: pd.DataFrame, measure: str) -> None:
     axis.legend()
 
 
-def _draw_shares(axis: Axes, bounds: np.ndarray, heights: np.ndarray) -> None:
+def _draw_shares(axis: drawing.Axes, bounds: np.ndarray, heights: np.ndarray) -> None:
     """Draw the share of plausible annotations between bounds along the rows; where nothing is
     annotated it is NaN, and the part is hatched."""
     axis.stairs(100 * heights, bounds, fill=True, color="0.65")

@@ -5,8 +5,6 @@ whichever way it points. The augmentation relies on names by direction, since it
 left and the right end of BPD; and a network learns best what it can see.
 """
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

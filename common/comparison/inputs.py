@@ -1,8 +1,6 @@
 """What is compared: the tables that testers have written, whether they can be compared, and the
 checkpoints of the trainings."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 from pathlib import Path

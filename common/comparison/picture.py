@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,6 @@ from common.comparison.frame import AGAINST, LESS, OF_PAIRS, Recipes
 from common.comparison.inputs import errors_of
 from common.evaluation import BANDS
 from common.ground_truth import LANDMARK_NAMES
-
-if TYPE_CHECKING:  # matplotlib takes a second to import, and --help needs none of it
-    from matplotlib.axes import Axes
 
 # Told apart by colour-blind readers too (Okabe & Ito 2008); lines and boxes differ otherwise where
 # there are more recipes than colours.
@@ -66,7 +63,9 @@ def _labels(names: list[str]) -> dict[str, str]:
     return {name: f" {s}" if s.startswith("_") else s for name, s in zip(names, short)}
 
 
-def _draw_shares(axis: Axes, errors: Errors, labels: dict[str, str], styles: Styles) -> None:
+def _draw_shares(
+    axis: drawing.Axes, errors: Errors, labels: dict[str, str], styles: Styles
+) -> None:
     """Draw for every x the share of landmarks with an error of at most x px, from the left edge,
     where those that are smaller count, to the right one."""
     largest = max(SMALLEST, *map(np.nanmax, errors.values()))
@@ -92,7 +91,7 @@ def _draw_shares(axis: Axes, errors: Errors, labels: dict[str, str], styles: Sty
     axis.grid(alpha=0.3)
 
 
-def _draw_boxes(axis: Axes, errors: Errors, styles: Styles) -> None:
+def _draw_boxes(axis: drawing.Axes, errors: Errors, styles: Styles) -> None:
     """Draw box plots of the recipes side by side, for each landmark."""
     width = 0.8 / len(errors)
     for i, (name, of_recipe) in enumerate(errors.items()):
@@ -116,7 +115,7 @@ def _draw_boxes(axis: Axes, errors: Errors, styles: Styles) -> None:
 
 
 def _draw_differences(
-    axis: Axes, pairs: pd.DataFrame, labels: dict[str, str], of_several: int
+    axis: drawing.Axes, pairs: pd.DataFrame, labels: dict[str, str], of_several: int
 ) -> None:
     """Draw the difference of means of each pair, with its 95 % interval, for each group. pairs: a
     row for each. of_several: in how many of them both recipes have several trainings."""
@@ -148,7 +147,7 @@ def _draw_differences(
     axis.grid(axis="x", alpha=0.3)
 
 
-def _add_legend(part: Any, axis: Axes) -> None:
+def _add_legend(part: Any, axis: drawing.Axes) -> None:
     """Add a legend of what is labelled on an axis below, names as they are: $x$ is not read as
     mathematics."""
     labelled = axis.get_legend_handles_labels()

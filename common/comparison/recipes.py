@@ -4,8 +4,6 @@ The errors of a recipe are an array [trainings, images, landmarks], NaN where a 
 annotated. The mean is that over all known landmarks, so an image counts by how many it has.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The comparison as it is printed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any

@@ -1,7 +1,5 @@
 """All figures of a test, by name, from the table that a tester writes: numbers only."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Callable
+from typing import Callable
 
 import numpy as np
 from torch import Tensor
@@ -14,10 +14,6 @@ from common.evaluation import Predictions
 from common.ground_truth import LANDMARK_NAMES
 from common.images import LandmarkImages
 
-if TYPE_CHECKING:  # matplotlib takes a second to import, and --help needs none of it
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 
 def draw_predictions(
     data: LandmarkImages,
@@ -25,7 +21,7 @@ def draw_predictions(
     flagged: np.ndarray,
     second: np.ndarray | None = None,
     all_images: bool = False,
-) -> Figure | Iterator[Figure]:
+) -> drawing.Figure | Iterator[drawing.Figure]:
     """Draw six images, evenly spaced over the data, a row each: ground truth, prediction, and both;
     or, where nothing is annotated, image and prediction. Or draw pages with all images, six a page,
     with both. Images that are flagged for review, bool [N], get a red frame.
@@ -36,7 +32,7 @@ def draw_predictions(
     if second is not None:
         landmarks["second reader"] = second
 
-    def draw(axes: Sequence[Axes], index: int) -> None:
+    def draw(axes: Sequence[drawing.Axes], index: int) -> None:
         image = data.batch(slice(index, index + 1))[0][0].cpu()
         of_image = {kind: of_all[index] for kind, of_all in landmarks.items()}
         errors = predictions.errors[index]
@@ -60,7 +56,7 @@ def draw_predictions(
     return picture
 
 
-def _pages(draw: Callable[[Sequence[Axes], int], None], count: int) -> Iterator[Figure]:
+def _pages(draw: Callable[..., None], count: int) -> Iterator[drawing.Figure]:
     """Yield pages with all images, six a page, each in one panel."""
     for start in tqdm(range(0, count, 6), "Drawing", leave=False, unit="page"):
         picture = drawing.new_picture(8, 12.75)
@@ -75,7 +71,11 @@ def _pages(draw: Callable[[Sequence[Axes], int], None], count: int) -> Iterator[
 
 
 def _draw_image(
-    axes: Sequence[Axes], name: str, image: Tensor, landmarks: dict[str, np.ndarray], error: str
+    axes: Sequence[drawing.Axes],
+    name: str,
+    image: Tensor,
+    landmarks: dict[str, np.ndarray],
+    error: str,
 ) -> None:
     """Draw an image with its landmarks by kind, [4, 2] each: in three panels the ground truth, the
     prediction, and all; in two, none and all; in one, all. The last one joins what was annotated
@@ -99,7 +99,7 @@ def _draw_image(
         axes[-1].plot(*np.transpose(pair), "-", color=color, linewidth=1)
 
 
-def _frame(axes: Sequence[Axes]) -> None:
+def _frame(axes: Sequence[drawing.Axes]) -> None:
     """Frame an image in red, and say in the title of the prediction that it is to be reviewed."""
     titled = axes[len(axes) // 2]
     title = f"{titled.get_title()}: TO BE REVIEWED"
@@ -108,7 +108,7 @@ def _frame(axes: Sequence[Axes]) -> None:
         axis.spines[:].set(color=drawing.REVIEW_COLOR, linewidth=4)
 
 
-def draw_errors(errors: np.ndarray) -> Figure:
+def draw_errors(errors: np.ndarray) -> drawing.Figure:
     """Draw the histogram of all pixel errors and a box plot per landmark. errors: [N, 4] in px, NaN
     where they are not known."""
     is_known = np.isfinite(errors)

@@ -1,7 +1,5 @@
 """A test is a table: one row per image, as a tester writes it."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

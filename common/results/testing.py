@@ -1,7 +1,5 @@
 """What a tester does, from its arguments to its pictures."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import time
@@ -137,25 +135,22 @@ def load_models(
     """Load a network for each file at args.model_path, to test it on the images of these names.
 
     Returns the networks, on the CPU, the SHA-256 of the files, joined by +, and the names of the
-    landmarks that no training of theirs had. Raises UserError for a file that cannot be used, for
-    weights that are given twice, and for what refuse_checkpoint refuses.
+    landmarks that one of their trainings did not have. Raises UserError for a file that cannot be
+    used, for weights that are given twice, and for what refuse_checkpoint refuses.
     """
-    models, hashes, untrained = [], [], []
+    models, hashes, untrained = [], [], set()
     for path in args.model_path:
         model = network_class()
         checkpoint = load_weights(model, path)
         refuse_checkpoint(checkpoint, args, split, names, path)
-        of_one = [n for n in checkpoint.get("untrained_landmarks") or [] if n in LANDMARK_NAMES]
-        for landmark in of_one:
-            print(f"{path}: {landmark} was not trained: what is found for it means nothing")
         if any(have_same_weights(model, other) for other in models):
             raise UserError(f"{path}: these weights are given twice")
         models.append(model)
-        untrained.append(set(of_one))
+        untrained.update(checkpoint.get("untrained_landmarks", []))
         hashes.append(hashlib.sha256(Path(path).read_bytes()).hexdigest())
     number = f", {len(models)} models" if len(models) > 1 else ""
     print(f"{type(models[0]).__name__}: {count_parameters(models[0]):,} parameters{number}")
-    return models, "+".join(hashes), set.intersection(*untrained)
+    return models, "+".join(hashes), untrained
 
 
 def have_same_weights(model: nn.Module, other: nn.Module) -> bool:
@@ -169,15 +164,12 @@ def refuse_checkpoint(
 ) -> None:
     """Raise UserError for another hypothesis's checkpoint, and for one that was trained on any of
     these images, unless the split is train or all. A file of weights alone cannot tell."""
-    run_args, train_images = checkpoint.get("args"), checkpoint.get("train_images")
-    if not isinstance(run_args, dict):  # another package's
-        run_args = {}
-    hypothesis = run_args.get("hypothesis", args.hypothesis)
+    hypothesis = checkpoint.get("args", {}).get("hypothesis", args.hypothesis)
     if hypothesis != args.hypothesis:
         raise UserError(f"{path}: is a checkpoint of Hypothesis {hypothesis}")
-    if not isinstance(train_images, list) or split in ("train", "all"):
+    if split in ("train", "all"):
         return
-    trained_names = {plain_name(str(name)) for name in train_images}
+    trained_names = {plain_name(str(name)) for name in checkpoint.get("train_images", [])}
     seen = names[names.map(plain_name).isin(trained_names)]
     if len(seen):
         raise UserError(

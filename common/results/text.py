@@ -1,7 +1,5 @@
 """The figures of a test as they are printed: a row for each figure, a column for each group."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

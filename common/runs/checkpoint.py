@@ -1,7 +1,5 @@
 """The checkpoint of a run: how it is saved and resumed, and how an earlier run's files are kept."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import itertools

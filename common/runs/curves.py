@@ -1,7 +1,5 @@
 """The pictures of a run: its training curves, and examples of the augmentation."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

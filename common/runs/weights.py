@@ -1,7 +1,5 @@
 """A file of weights: how it is read, checked and put into a network."""
 
-from __future__ import annotations
-
 import os
 import warnings
 import zipfile
