@@ -146,13 +146,8 @@ def test_the_order_of_the_rows_does_not_matter(capsys):
 
 def test_what_a_tester_writes_lacks_nothing(predictions):
     table = prediction_table(predictions, "test", "abc", review_confidence=0.7)
-    columns = reader_columns(
-        predictions.annotated_px,
-        predictions.sizes,
-        predictions.annotated,
-        predictions.predicted,
-        predictions.rate,
-    )
+    annotated, predicted, rate = predictions.annotated, predictions.predicted, predictions.rate
+    columns, _ = reader_columns(predictions.annotated_px, annotated, annotated, predicted, rate)
     table.join(columns).to_csv("a.csv", index=False)
     columns = set(read_test("a.csv"))
     assert set(NUMBERS) <= columns

@@ -79,12 +79,9 @@ def readers(count=40, share=0.25, seed=0):
     return annotated, second, partly_annotated, partly_second
 
 
-AT_256 = [256, 256]  # the size of images of which px of the original are px at 256×256
-
-
 def compared(annotated, second, predicted=None):
     """The distances in the columns of a second reader, by the name of the column: [N, 4] each."""
-    table = reader_columns(second, np.array([AT_256] * len(second)), annotated, predicted)
+    table, _ = reader_columns(second, second, annotated, predicted)
     columns = [
         name for name in (SECOND_ERROR, PREDICTED_TO_SECOND, MATCHED) if f"ofd_1_{name}" in table
     ]
@@ -149,11 +146,12 @@ def test_a_second_reader_adds_its_coordinates_distances_and_circumference_to_a_t
     """The first head is a circle of 100 px, at 0.5 mm each; the second has no pixel size. The
     images are of 512×256 px; 6 px across are 3 at 256×256."""
     circle, other = ellipse(100, 100, turn=0, center=(150, 120)), ellipse()
-    second, sizes = np.array([circle, other]), np.array([[512, 256]] * 2)
+    second = np.array([circle, other])
+    at_256 = second / [2, 1]
     annotated = (second + np.array([6, 4])) / [2, 1]
     predicted = (second + np.array([-12, 8])) / [2, 1]
     rate = np.array([0.5, np.nan])
-    table = reader_columns(second, sizes, annotated, predicted, rate)
+    table, _ = reader_columns(second, at_256, annotated, predicted, rate)
     columns = ("second_x", "second_y", SECOND_ERROR, PREDICTED_TO_SECOND, MATCHED)
     assert columns[2:] == ("second_error_px256", "pred_second_px256", "matched_px256")
     expected = [f"{landmark}_{column}" for landmark in LANDMARKS for column in columns]
@@ -163,9 +161,9 @@ def test_a_second_reader_adds_its_coordinates_distances_and_circumference_to_a_t
         assert landmark_values(table, column) == pytest.approx(distance)
     assert table["second_hc_mm"].tolist() == pytest.approx([50 * math.pi, math.nan], nan_ok=True)
     for rates in ((), (np.full(2, np.nan),)):
-        without = reader_columns(second, sizes, annotated, predicted, *rates)
+        without, _ = reader_columns(second, at_256, annotated, predicted, *rates)
         assert without.columns.tolist() == expected
-    of_audit = reader_columns(second, sizes, annotated)
+    of_audit, _ = reader_columns(second, at_256, annotated)
     assert of_audit.columns.tolist() == [
         f"{landmark}_{column}" for landmark in LANDMARKS for column in columns[:3]
     ]
@@ -238,7 +236,7 @@ def test_a_second_reader_that_is_the_ground_truth_itself_is_questioned_whatever_
     as_images = annotated.astype(np.float32).astype(float)
     assert (as_images != annotated).any()
     for second in (annotated, annotated[:, OTHER_NAMES]):
-        table = reader_columns(second, np.array([AT_256] * 9), as_images)
+        table, _ = reader_columns(second, second, as_images)
         assert ask_about_second_reader(table) == [ITSELF]
 
 
@@ -267,29 +265,36 @@ def refused_as(message, table, data):
 
 
 @pytest.mark.parametrize("order", EIGHT_ORDERS.tolist())
-def test_a_second_readers_landmarks_stand_in_the_order_of_the_images_and_of_the_ends(
-    data, capsys, order
-):
+def test_a_second_readers_ends_stand_in_a_table_under_the_names_of_the_annotated_ones(order):
     """Whatever their names; and of an image of which one end is known, there is no match."""
-    expected = ROWS + np.array([7.0, 6.0])
+    annotated, expected = ROWS, ROWS + np.array([7.0, 6.0])
     named = expected[:, order]
     named[1, 1:] = np.nan
-    second = read(table_of(*named, names=NAMES)[::-1], data)
     expected[1] = named[1]
-    assert second == pytest.approx(expected, nan_ok=True)
+    table, at_256 = reader_columns(2 * named, named, annotated)
+    assert landmark_values(table, "second_x", "second_y") == pytest.approx(
+        2 * expected, nan_ok=True
+    )
+    assert at_256 == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_second_readers_ends_are_matched_at_256():
+    """With the diameters exchanged, the four distances add up to 125 px, and by name to 139; in an
+    image that is four times as wide as at 256, that is 451 and 449."""
+    annotated = np.array([[[240, 50], [100, 110], [220, 60], [130, 80]]])
+    at_256 = np.array([[[200, 70], [60, 90], [220, 60], [100, 120]]])
+    table, _ = reader_columns(at_256 * [4, 1], at_256, annotated)
+    in_table = landmark_values(table, "second_x", "second_y")
+    assert in_table.tolist() == (at_256[:, [2, 3, 0, 1]] * [4, 1]).tolist()
+
+
+def test_a_second_readers_landmarks_stand_in_the_order_of_the_images(data, capsys):
+    expected = ROWS + np.array([7.0, 6.0])
+    second = read(table_of(*expected, names=NAMES)[::-1], data)
+    assert second == pytest.approx(expected)
     assert (
         capsys.readouterr().out == "second.csv: another reader's landmarks of 4 of the 4 images\n"
     )
-
-
-def test_a_second_readers_ends_are_matched_at_256(data):
-    """With the diameters exchanged, the four distances add up to 125 px, and by name to 139; in an
-    image that is four times as wide as at 256, that is 451 and 449."""
-    annotated = np.array([[240, 50], [100, 110], [220, 60], [130, 80]])
-    at_256 = np.array([[200, 70], [60, 90], [220, 60], [100, 120]])
-    data.landmarks[0], data.sizes[0] = torch.tensor(annotated), [1024, 256]
-    second = read(table_of(at_256 * [4, 1], names=NAMES[:1]), data)
-    assert second[0].tolist() == (at_256[[2, 3, 0, 1]] * [4, 1]).tolist()
 
 
 def test_images_without_a_row_in_the_second_file_are_counted(data, capsys):

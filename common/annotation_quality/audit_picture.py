@@ -8,7 +8,7 @@ import pandas as pd
 from common.annotation_quality.audit_table import implausibility, plausible_shares
 from common.annotation_quality.biometry import LIMITS, within_limits
 from common.basics import drawing
-from common.images import LandmarkImages, to_256
+from common.images import LandmarkImages
 
 WORST_SHOWN = 9
 # Of each measure, the end of its axis and its label.
@@ -24,7 +24,7 @@ def draw_audit(
 ) -> None:
     """Draw the three measures of an audit_table with their limits, the plausible_shares along the
     rows, and the worst images, nine at most, with the landmarks of one or both readers. second:
-    those of the second reader [N, 4, 2], in px of the original images."""
+    those of the second reader [N, 4, 2], in px of the 256×256 images."""
     beyond = implausibility(table)
     worst = beyond[beyond > 0].nlargest(WORST_SHOWN).index
     picture = drawing.new_picture(18, 17)
@@ -47,8 +47,7 @@ def draw_audit(
         axis.set_aspect(height / width)  # as the original, of which these are the pixels
         drawing.mark_landmarks(axis, landmarks, "ground truth")
         if second is not None:
-            at_256 = to_256(second[one], data.sizes[one])[0]
-            drawing.mark_landmarks(axis, at_256, "second reader")
+            drawing.mark_landmarks(axis, second[index], "second reader")
         row = table.loc[index]
         measures = f"{row['angle']:.0f}°, midpoints {row['midpoint_distance']:.2f}"
         title = f"{drawing.shorten(data.names[index])}\n{measures}, ratio {row['ratio']:.2f}"

@@ -15,7 +15,7 @@ from common import UserError, ground_truth
 from common.annotation_quality.biometry import circumference, diameters
 from common.evaluation import BANDS
 from common.ground_truth import NAME_COLUMN, landmark_columns, landmark_values, plain_name
-from common.images import LandmarkImages, check_landmarks, to_256
+from common.images import LandmarkImages, check_landmarks
 
 UNLIKELY_SHARE = 0.9  # of the distances above 50 px: between two readers of one image they are few
 SAME_PX = 1e-3  # at 256×256: float32 moves a landmark by less, and two readers are farther apart
@@ -73,19 +73,21 @@ def matched_distances(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarra
 
 def reader_columns(
     second: np.ndarray,
-    sizes: np.ndarray,
+    at_256: np.ndarray,
     annotated: np.ndarray,
     predicted: np.ndarray | None = None,
     rate: np.ndarray | float = np.nan,
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the columns of a second reader for a table: its landmarks in px of the original
-    images, the distances of PAIRS in px of the 256×256 image and, where the pixel size of any image
-    is known, the circumference of the head in mm.
+    images, under the names of the annotated ones that they are matched with, the distances of PAIRS
+    in px of the 256×256 image and, where the pixel size of any image is known, the circumference of
+    the head in mm. Return also its landmarks in px of the 256×256 image under these names.
 
-    second: [N, 4, 2] in px of the original images, of which sizes, [N, 2], are the (width, height).
-    annotated, predicted: [N, 4, 2] in px of the 256×256 image. rate: [N], mm per original px.
+    second: [N, 4, 2] in px of the original images. at_256: the same in px of the 256×256 image, as
+    are annotated and predicted. rate: [N], mm per px of the original images.
     """
-    at_256 = to_256(second, sizes)
+    order = in_best_order(at_256, annotated)
+    second, at_256 = (np.take_along_axis(p, order[..., None], axis=1) for p in (second, at_256))
     columns = {"second_x": second[..., 0], "second_y": second[..., 1]}
     columns[SECOND_ERROR] = matched_distances(at_256, annotated)
     if predicted is not None:
@@ -94,13 +96,12 @@ def reader_columns(
     table = pd.DataFrame(landmark_columns(columns))
     if np.isfinite(rate).any():
         table["second_hc_mm"] = rate * circumference(diameters(second))
-    return table
+    return table, at_256
 
 
 def read_second_reader(csv_path: str, data: LandmarkImages) -> np.ndarray:
     """Read another reader's landmarks of the images of these names: float64 [N, 4, 2] in px of the
-    original images, NaN where there is none, the ends matched with annotated ones at 256×256. Rows
-    of other images are left out unchecked.
+    original images, NaN where there is none. Rows of other images are left out unchecked.
 
     Raises UserError for a bad row, if no landmark is known, and for a tester's own table, which
     holds the landmarks of the ground truth again.
@@ -123,9 +124,7 @@ def read_second_reader(csv_path: str, data: LandmarkImages) -> np.ndarray:
     check_landmarks(points, data.sizes[indices], rate, table[NAME_COLUMN], csv_path)
     second = np.full((len(data), 4, 2), np.nan)
     second[indices] = points
-    annotated = data.landmarks.numpy().astype(float)
-    order = in_best_order(to_256(second, data.sizes), annotated)
-    return np.take_along_axis(second, order[..., None], axis=1)
+    return second
 
 
 def describe_readers(table: pd.DataFrame, groups: dict[str, np.ndarray]) -> str:

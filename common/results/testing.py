@@ -42,45 +42,44 @@ def run_test(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     rows, split = read_tested_rows(args)
     models, sha256, untrained = load_models(network_class, args, split, rows[NAME_COLUMN])
     data = images.load_images(rows, args.image_folder_path)
-    second = None
+    second, second_at_256 = None, None
     if args.second_csv_path:
         second = second_reader.read_second_reader(args.second_csv_path, data)
+        second_at_256 = images.to_256(second, data.sizes)
     models = [model.to(device) for model in models]
     started = time.monotonic()
     predictions = evaluation.predict(models, data.to(device), args.batch_size)
     milliseconds = 1000 * (time.monotonic() - started) / len(data)
 
     is_annotated = has_landmarks(rows).any()
-    judged = find_judged(predictions.annotated, untrained)
-    table = prediction_table(predictions, split, sha256, args.review_confidence, judged)
+    limit, judged = args.review_confidence, find_judged(predictions.annotated, untrained)
+    table = prediction_table(predictions, split, sha256, limit, judged)
     flagged = table["review"].to_numpy(bool)
     texts = [review.describe_review(table, judged)]
     if is_annotated:
         matched = second_reader.matched_distances(predictions.annotated, predictions.predicted)
         texts = [describe_test(table), describe_other_rule(predictions.errors, matched), *texts]
     if second is not None:
-        of_reader = second_reader.reader_columns(
-            second,
-            predictions.sizes,
-            predictions.annotated,
-            predictions.predicted,
-            predictions.rate,
+        annotated, predicted, rate = predictions.annotated, predictions.predicted, predictions.rate
+        of_reader, second_at_256 = second_reader.reader_columns(
+            second, second_at_256, annotated, predicted, rate
         )
         table = table.join(of_reader)
         texts.append(describe_by_reader(table))
-        second = images.to_256(second, predictions.sizes)
     written = []
     try:
         write_table(table, args.csv_save_path)
         written.append(f"Table:       {args.csv_save_path}")
         all_images = args.pred_save_path.lower().endswith(".pdf")
-        picture = draw_predictions(data, predictions, flagged, second, all_images)
-        save_picture(picture, args.pred_save_path)
-        written.append(f"Predictions: {args.pred_save_path}")
+        picture = draw_predictions(data, predictions, flagged, second_at_256, all_images)
+        pictures = [("Predictions: ", picture, args.pred_save_path)]
         if is_annotated:
-            save_picture(draw_errors(predictions.errors), args.error_save_path)
-            written.append(f"Errors:      {args.error_save_path}")
-        else:
+            errors = draw_errors(predictions.errors)
+            pictures.append(("Errors:      ", errors, args.error_save_path))
+        for label, picture, path in pictures:
+            save_picture(picture, path)
+            written.append(label + path)
+        if not is_annotated:
             written.append("Errors:      not drawn, as no landmark is annotated")
     finally:  # whatever happens to the files
         print(f"Predicted in {milliseconds:.1f} ms per image\n")
