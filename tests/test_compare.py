@@ -59,6 +59,7 @@ def full_table(errors=SOME_ERRORS):
     mm = {"ofd": 25.0, "bpd": 20.0, "hc": 71.0, "ofd_pred": 27.0, "bpd_pred": 19.5, "hc_pred": 72.5}
     for length, value in mm.items():
         table[f"{length}_mm"], table[f"{length}_px"] = value, 8 * value
+    table["px_to_mm_rate"] = 0.125
     table["second_hc_mm"] = 70.0
     table.loc[11, "second_hc_mm"] = np.nan
     return table
@@ -893,13 +894,6 @@ def test_a_millionth_of_a_pixel_is_no_difference():
     run([full_table(), moved])
 
 
-def test_a_network_that_finds_all_ends_in_one_place_has_the_same_pixel_size():
-    """Its lengths are 0 in px and in mm; so only its errors tell the pixel size."""
-    collapsed = full_table(SOME_ERRORS + 50)
-    collapsed[[f"{name}_pred_{unit}" for name in ("ofd", "bpd", "hc") for unit in ("px", "mm")]] = 0
-    run([full_table(), collapsed])
-
-
 # What is refused
 
 
@@ -910,20 +904,18 @@ def changed(row, column, value):
     return table
 
 
-def incomplete(rate):
-    """A table in which no diameter is complete, with this many mm per px."""
+def incomplete():
+    """A table in which no diameter is complete."""
     table = full_table()
     for end in ("ofd_2", "bpd_1"):
         kinds = ("error_px256", "error_px", "error_mm", "matched_px256", "x", "y")
         table[[f"{end}_{kind}" for kind in kinds]] = np.nan
     table[[f"{name}_{unit}" for name in ("ofd", "bpd", "hc") for unit in ("px", "mm")]] = np.nan
-    in_mm = [name for name in table if name.endswith(("error_mm", "pred_mm"))]
-    table[in_mm] *= rate / 0.125
     return table
 
 
 def test_tables_whose_diameters_are_not_complete_can_be_compared():
-    run([incomplete(0.2), incomplete(0.2)])
+    run([incomplete(), incomplete()])
 
 
 @pytest.mark.parametrize("cell", ["many", "inf", "True", "1_000", "１２", "1,5", "0x1F", "1e400"])
@@ -986,8 +978,9 @@ def test_tables_of_other_annotations_or_pixel_sizes_are_refused(column, value, c
 
 
 def test_another_pixel_size_is_refused_also_where_no_diameter_is_complete(capsys):
-    message = "b.csv: 000_HC.png: not tested with the same data as a.csv: see mm per px"
-    assert refused(lambda: run([incomplete(0.2), incomplete(0.3)]), capsys, message) == ""
+    other = incomplete().assign(px_to_mm_rate=0.126)
+    message = "b.csv: 000_HC.png: not tested with the same data as a.csv: see px_to_mm_rate"
+    assert refused(lambda: run([incomplete(), other]), capsys, message) == ""
 
 
 def test_a_column_that_stands_there_twice_is_refused(folder, capsys):

@@ -14,7 +14,7 @@ def test_the_table_has_these_columns(predictions):
     per_landmark += ["spread_px256", "error_mm"]
     assert table_of_test(predictions).columns.tolist() == [
         *("image_name", "split", "annotation_plausible", "prediction_plausible", "review"),
-        *("review_confidence", "model_sha256"),
+        *("review_confidence", "model_sha256", "px_to_mm_rate"),
         *(f"{name}_{what}" for name in LANDMARKS for what in per_landmark),
         *("ofd_px", "ofd_pred_px", "ofd_mm", "ofd_pred_mm"),
         *("bpd_px", "bpd_pred_px", "bpd_mm", "bpd_pred_mm"),
@@ -32,6 +32,7 @@ def test_the_table_has_a_row_for_each_image_with_all_that_is_known_of_it(predict
         "review": True,
         "review_confidence": 0.7,
         "model_sha256": "abc",
+        "px_to_mm_rate": 0.2,
         "ofd_1_x": 256,
         "ofd_1_y": 240,
         "ofd_1_pred_y": 255,
@@ -80,7 +81,7 @@ def test_a_circumference_is_right_whichever_axis_is_longer_and_not_known_without
 
 def test_without_a_scale_the_table_has_no_mm(predictions):
     predictions.rate[:] = np.nan
-    assert not [name for name in table_of_test(predictions) if name.endswith("_mm")]
+    assert not [name for name in table_of_test(predictions) if "mm" in name]
 
 
 def test_an_annotation_that_is_not_complete_is_neither_plausible_nor_implausible(predictions):

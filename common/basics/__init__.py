@@ -1,2 +1,2 @@
-"""What every command needs: arguments, the end of a command in one line, files, pictures, and the
-processes of torchrun. Nothing here trains, tests or compares."""
+"""What every command needs: arguments, the end of a command in one line, files, drawing, and the
+processes that torchrun starts. Nothing here knows what is trained, tested or compared."""

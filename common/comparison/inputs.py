@@ -10,12 +10,11 @@ import pandas as pd
 
 from common import RowErrors, UserError, ground_truth
 from common.annotation_quality.second_reader import MATCHED, PREDICTED_TO_SECOND
-from common.ground_truth import LANDMARKS, NAME_COLUMN
+from common.ground_truth import LANDMARKS, NAME_COLUMN, RATE_COLUMN
 from common.results.metrics import ERROR, LENGTHS
 
 TOLERANCE = 1e-6  # px, mm, or mm per px: what is farther apart is not the same
 PLAUSIBLE, SHA256 = "annotation_plausible", "model_sha256"
-PIXEL_SIZE = "mm per px"  # is added to a table
 
 
 def _of_landmarks(*columns: str) -> list[str]:
@@ -30,10 +29,16 @@ GROUPS = [
 ]
 ANNOTATED_LENGTHS = [f"{length}_{unit}" for length in LENGTHS for unit in ("px", "mm")]
 PREDICTED_LENGTHS = [f"{length}_pred_{unit}" for length in LENGTHS for unit in ("px", "mm")]
-NUMBERS = [*itertools.chain(*GROUPS), *ANNOTATED_LENGTHS, *PREDICTED_LENGTHS, "second_hc_mm"]
+NUMBERS = [
+    *itertools.chain(*GROUPS),
+    *ANNOTATED_LENGTHS,
+    *PREDICTED_LENGTHS,
+    "second_hc_mm",
+    RATE_COLUMN,
+]
 # What does not depend on the network.
 REFERENCES = {
-    *(PLAUSIBLE, PIXEL_SIZE, *ANNOTATED_LENGTHS, "second_hc_mm"),
+    *(PLAUSIBLE, RATE_COLUMN, *ANNOTATED_LENGTHS, "second_hc_mm"),
     *_of_landmarks("x", "y", "second_x", "second_y"),
 }
 
@@ -74,20 +79,8 @@ def read_test(path: str) -> pd.DataFrame:
     for columns in GROUPS:
         if not set(columns) <= set(table):
             table = table.drop(columns=columns, errors="ignore")
-    pixel_size = _pixel_size(table)
-    if pixel_size.notna().any():
-        table[PIXEL_SIZE] = pixel_size
     table = table.assign(**{NAME_COLUMN: names.map(ground_truth.plain_name), SHA256: sha256})
     return table.sort_values(NAME_COLUMN, ignore_index=True)
-
-
-def _pixel_size(table: pd.DataFrame) -> pd.Series:
-    """Return the mm per px of each image from all that is given in both: the lengths of the
-    prediction, though an image has no complete diameter, and the errors, though the lengths may be
-    0. It is NaN where it is not known."""
-    px = table.filter(regex="_(pred|error)_px$")
-    mm = table.reindex(columns=px.columns.str.replace("_px", "_mm")).set_axis(px.columns, axis=1)
-    return mm.where(px > 0).sum(axis=1) / px.where(mm.notna()).sum(axis=1)
 
 
 def check_same(paths: list[str], tables: list[pd.DataFrame]) -> None:

@@ -5,7 +5,7 @@ import pandas as pd
 
 from common.annotation_quality.biometry import circumference, diameters, measure_axes
 from common.evaluation import Predictions
-from common.ground_truth import NAME_COLUMN, landmark_columns
+from common.ground_truth import NAME_COLUMN, RATE_COLUMN, landmark_columns
 from common.results.metrics import ERROR, LENGTHS
 from common.results.review import ALL_LANDMARKS, needs_review
 
@@ -43,6 +43,7 @@ def prediction_table(
     }
     has_rate = np.isfinite(predictions.rate).any()
     if has_rate:
+        columns[RATE_COLUMN] = predictions.rate
         by_landmark["error_mm"] = predictions.rate[:, None] * errors_px
     columns |= landmark_columns(by_landmark)
     annotated, predicted = map(_lengths, (predictions.annotated_px, predictions.predicted_px))
