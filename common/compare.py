@@ -17,7 +17,7 @@ from common.basics.arguments import PICTURES, Parser, ending_in
 from common.basics.errors import reports_errors
 from common.basics.files import check_outputs, write_table
 from common.comparison import inputs, text
-from common.comparison.frame import REPORTED, as_written, compare, with_report
+from common.comparison.frame import REPORTED, compare, with_report
 from common.comparison.picture import draw_comparison
 
 MAX_TESTS = 26
@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> None:
 
     written = []
     if args.csv_save_path:  # before anything is printed: a reader may leave (`| head`)
-        write_table(as_written(frame), args.csv_save_path)
+        write_table(frame, args.csv_save_path)
         written.append(f"Table:   {args.csv_save_path}")
     if args.plot_save_path:
         draw_comparison(frame, recipes, args.plot_save_path)

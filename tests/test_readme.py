@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from common import compare
-from common.comparison.frame import AS_FAR, LESS, OF_PAIRS, WON
+from common.comparison.frame import AS_FAR, DIFFERENCE, OF_PAIRS, WON
 from common.ground_truth import landmark_values
 from common.models import ResNetUNet
 from common.results.metrics import all_figures
@@ -214,15 +214,16 @@ def test_a_row_of_the_three_trainings(label, frame):
     assert numbers(row) == [round(value, 2) for value in expected]
 
 
+TWO = "H3 less augmented"
 DIFFERENCES = {"by name": ALL, "41 plausible images": PLAUSIBLE, "ends matched": MATCHED}
 
 
 @pytest.mark.parametrize(("label", "images"), [*DIFFERENCES.items(), ("to HC18's", HC18)])
 def test_a_difference_of_recipes(label, images, frame):
     given = numbers(rf"{re.escape(label)} N \(N to N\) N of N (?:not )?shown")
-    less = [frame(images, f"{LESS}augmented", column=column) for column in ("value", "low", "high")]
-    pairs = frame(images, f"{OF_PAIRS}augmented")
-    won = pairs - frame(images, f"{WON}augmented")
+    less = [frame(images, DIFFERENCE, TWO, column) for column in ("value", "low", "high")]
+    pairs = frame(images, OF_PAIRS, TWO)
+    won = pairs - frame(images, WON, TWO)
     assert given == [*(round(value, 2) for value in less), won, pairs]
     is_shown = not less[1] <= 0 <= less[2]
     assert re.search(
@@ -232,7 +233,7 @@ def test_a_difference_of_recipes(label, images, frame):
 
 def test_nine_of_nine_pairs_come_about_once_in_ten_times(frame):
     assert "9 of 9 or 0 of 9 once in ten times" in TEXT
-    assert frame(HC18, f"{AS_FAR}augmented") == pytest.approx(1 / 10)
+    assert frame(HC18, AS_FAR, TWO) == pytest.approx(1 / 10)
 
 
 def test_the_figures_of_the_verdict(frame):
@@ -252,10 +253,12 @@ def test_the_figures_of_the_verdict(frame):
         r"is N px with it and N px without, N px less \(N to N\), and less in N of N": HC18,
         r"it is N and N px, again with the ends matched: N px less \(N to N\), in N of N": MATCHED,
     }.items():
-        less, pairs = f"{LESS}augmented", frame(images, f"{OF_PAIRS}augmented")
+        pairs = frame(images, OF_PAIRS, TWO)
         expected = rounded((images, "Mean", "augmented"), (images, "Mean", "H3"))
-        expected += rounded(*((images, less, "H3", column) for column in ("value", "low", "high")))
-        expected += [pairs - frame(images, f"{WON}augmented"), pairs]
+        expected += rounded(
+            *((images, DIFFERENCE, TWO, column) for column in ("value", "low", "high"))
+        )
+        expected += [pairs - frame(images, WON, TWO), pairs]
         assert numbers(pattern) == expected
     for pattern, places in {
         "6.10 and 5.67; three N": [median],

@@ -21,18 +21,14 @@ from common.results.intervals import interval, resampled_figures
 from common.results.metrics import ERROR, all_figures
 
 COLUMNS = ["images", "figure", "test", "value", "low", "high", "lowest", "highest", "trainings"]
-AGAINST = "against"  # in a row on two recipes the name of the other one, else ""
 ALL_IMAGES, TRAINING = "All images", "Training"
-# Figures of two recipes, which the name of the other one completes. The last five are of recipes
+# The figures of two recipes, of which the test is called "A less B". The last five are of recipes
 # that have several trainings each.
-LESS, IMAGES_ERROR, TRAININGS_ERROR, WON, OF_PAIRS, AS_FAR = (
-    "Mean less that of ",
-    "Standard error from the images, less ",
-    "Standard error from the trainings, less ",
-    "Pairs of trainings won against ",
-    "Pairs of trainings with ",
-    "Share of divisions as far from half, with ",
-)
+DIFFERENCE = "Difference of means"
+IMAGES_ERROR, TRAININGS_ERROR = "Standard error from images", "Standard error from trainings"
+WON, OF_PAIRS = "Pairs of trainings won", "Pairs of trainings"
+AS_FAR = "Share of divisions as far from half"
+OF_TWO = (DIFFERENCE, IMAGES_ERROR, TRAININGS_ERROR, WON, OF_PAIRS, AS_FAR)
 REPORTED = "report "  # the number of the hypothesis follows
 Recipes = dict[str, list[pd.DataFrame]]  # the tables of its trainings by the name of the recipe
 Trainings = dict[str, list[dict[str, float]]]  # the figures of read_training by the same names
@@ -43,11 +39,11 @@ def compare(recipes: Recipes, trainings: Trainings) -> tuple[pd.DataFrame, list[
     """Compare recipes on all images, on those with a plausible annotation, with the ends matched,
     and by a second reader; then their trainings, if there is anything on these.
 
-    recipes: tables of the same images in the same order. Returns a table with COLUMNS and AGAINST:
-    of which images, which figure, of which recipe, its value (the mean over the trainings), the
-    ends of its 95 % interval, the lowest and the highest of the trainings, their number, and
-    against which other recipe; what is not known is NaN. And a remark on each group that would be
-    of no images, or of all images once more.
+    recipes: tables of the same images in the same order. Returns a table with COLUMNS: of which
+    images, which figure, of which recipe (or of two, "A less B"), its value (the mean over the
+    trainings), the ends of its 95 % interval, the lowest and the highest of the trainings, and
+    their number; what is not known is NaN. And a remark on each group that would be of no images,
+    or of all images once more.
     """
     rows, remarks = _compare_by(ERROR, recipes, ALL_IMAGES), []
     tables = list(itertools.chain(*recipes.values()))
@@ -72,7 +68,7 @@ def compare(recipes: Recipes, trainings: Trainings) -> tuple[pd.DataFrame, list[
             remarks.append(f"{title}: not in all tables, or of none of these images")
     for name, figures in trainings.items():
         rows += _recipe_rows(TRAINING, name, pd.DataFrame(figures))
-    return pd.DataFrame(rows, columns=[*COLUMNS, AGAINST]), remarks
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"trainings": "Int64"}), remarks
 
 
 def with_report(frame: pd.DataFrame, hypotheses: list[str]) -> pd.DataFrame:
@@ -83,15 +79,9 @@ def with_report(frame: pd.DataFrame, hypotheses: list[str]) -> pd.DataFrame:
     report = pd.read_csv(path, dtype={"hypothesis": str})
     report = report[report["hypothesis"].isin(hypotheses)]
     groups = frame[frame["images"].isin([ALL_IMAGES, TRAINING])]
-    found = groups[["images", "figure", AGAINST]].drop_duplicates().merge(report, on="figure")
+    found = groups[["images", "figure"]].drop_duplicates().merge(report, on="figure")
     found["test"] = REPORTED + found["hypothesis"]
-    return pd.concat([frame, found.reindex(columns=frame.columns)], ignore_index=True)
-
-
-def as_written(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a comparison as its CSV has it: COLUMNS, the other recipe's name in the figure's."""
-    frame = frame.assign(figure=frame["figure"] + frame[AGAINST])
-    return frame[COLUMNS].astype({"trainings": "Int64"})
+    return pd.concat([frame, found.reindex(columns=COLUMNS)], ignore_index=True)
 
 
 def _compare_by(column: str, recipes: Recipes, images: str) -> list[Row]:
@@ -108,8 +98,8 @@ def _compare_by(column: str, recipes: Recipes, images: str) -> list[Row]:
         figures = pd.DataFrame([all_figures(table, column) for table in tables])
         rows += _recipe_rows(images, name, figures, resampled.get(name))
     for first, second in itertools.combinations(recipes, 2):
-        for row in _pair_rows(first, second, errors, resampled):
-            rows.append({"images": images, "test": first, AGAINST: second, **row})
+        for figure in _figures_of_two(first, second, errors, resampled):
+            rows.append({"images": images, "test": f"{first} less {second}", **figure})
     return rows
 
 
@@ -120,7 +110,7 @@ def _recipe_rows(
     resampled: the figures of the recipe in each resample of the images."""
     rows = []
     for figure, values in figures.items():
-        row = {"images": images, "figure": figure, "test": name, AGAINST: ""}
+        row = {"images": images, "figure": figure, "test": name}
         row |= {"value": values.mean(skipna=False), "trainings": len(values)}
         if len(values) > 1:
             row |= {"lowest": values.min(), "highest": values.max()}
@@ -130,18 +120,18 @@ def _recipe_rows(
     return rows
 
 
-def _pair_rows(
+def _figures_of_two(
     first: str, second: str, errors: dict[str, np.ndarray], resampled: dict[str, pd.DataFrame]
 ) -> list[Row]:
-    """Return the rows of two recipes: the difference of their means, its interval over the images
-    and, where both have several trainings, the trainings; then which pairs are won.
+    """Return what rows say of two recipes: the difference of their means, its interval over the
+    images and, where both have several trainings, the trainings; then which pairs are won.
 
     errors: [trainings, images, 4] by the name of the recipe. resampled: its figures in each
     resample of the images; empty where these are too few.
     """
     means = [np.nanmean(errors[name], axis=(1, 2)) for name in (first, second)]  # of each training
     differences = means[0][:, None] - means[1]
-    less = {"figure": LESS, "value": means[0].mean() - means[1].mean()}
+    less = {"figure": DIFFERENCE, "value": means[0].mean() - means[1].mean()}
     if differences.size > 1:
         less |= {"lowest": differences.min(), "highest": differences.max()}
     of_several = {}

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from common.basics import drawing
-from common.comparison.frame import AGAINST, LESS, OF_PAIRS, Recipes
+from common.comparison.frame import DIFFERENCE, OF_PAIRS, Recipes
 from common.comparison.inputs import errors_of
 from common.evaluation import BANDS
 from common.ground_truth import LANDMARK_NAMES
@@ -36,7 +36,7 @@ def draw_comparison(frame: pd.DataFrame, recipes: Recipes, path: str) -> None:
         name: {"color": color, "linestyle": line}
         for name, (line, color) in zip(recipes, itertools.product(LINES, COLORS))
     }
-    pairs = frame[frame["figure"] == LESS]
+    pairs = frame[frame["figure"] == DIFFERENCE]
     heights = [6.5]
     if len(pairs):
         heights.append(2 + 0.7 * len(pairs) / pairs["images"].nunique())
@@ -132,10 +132,9 @@ def _draw_differences(
             color=str(0.2 * number),
             label=images + ("" if rows["low"].notna().all() else " (no intervals)"),
         )
-    rows = groups[0][1]
-    names = rows["test"].map(labels) + "\nless " + rows[AGAINST].map(labels)
-    axis.set_yticks(range(len(rows)), names, parse_math=False)
-    axis.set_ylim(len(rows) - 0.4, -0.6)  # the first pair on top
+    names = [f"{a}\nless {b}" for a, b in itertools.combinations(labels.values(), 2)]
+    axis.set_yticks(range(len(names)), names, parse_math=False)
+    axis.set_ylim(len(names) - 0.4, -0.6)  # the first pair on top
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_xlabel("difference of means (px at 256×256); below 0, the first one is better")
     title = "Differences, paired by image"

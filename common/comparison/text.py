@@ -1,5 +1,6 @@
 """The comparison as it is printed."""
 
+import itertools
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
@@ -51,8 +52,8 @@ def describe_group(rows: pd.DataFrame, reports: dict[str, str]) -> str:
     rows: those of a comparison on this group. reports: by the name of each recipe, that under which
     the figures of the report that stand beside it are found, if there are any.
     """
-    is_single, images = rows[frame.AGAINST] == "", rows["images"].iloc[0]
-    figures, pairs = rows[is_single], rows[~is_single]
+    is_of_two, images = rows["figure"].isin(frame.OF_TWO), rows["images"].iloc[0]
+    figures, of_two = rows[~is_of_two], rows[is_of_two]
     known = figures.groupby("figure", sort=False)["value"].max().dropna()
     printed = [figure for figure in PRINTED if figure in known] or list(known.index)
     tests = {
@@ -77,7 +78,7 @@ def describe_group(rows: pd.DataFrame, reports: dict[str, str]) -> str:
     ]
     lines = table.to_string(justify="left", line_width=MAX_WIDTH).split("\n")
     lines = [images, "-" * len(images), *(line.rstrip(" \\") for line in lines)]
-    return "\n".join(lines + _describe_differences(pairs))
+    return "\n".join(lines + _describe_differences(of_two, list(reports)))
 
 
 def _column(heading: str, cells: Iterable[tuple[str, str]]) -> pd.Series:
@@ -127,18 +128,19 @@ def best_of(figure: str, values: pd.Series) -> list[str]:
     return list(rounded.index[rounded == best])
 
 
-def _describe_differences(pairs: pd.DataFrame) -> list[str]:
-    """Say, of each two recipes, by how much the mean of one is above the other's, and how sure that
-    is; then, of recipes with several trainings, what is due to these, and which are better. pairs:
-    the rows on them."""
-    if pairs.empty:
+def _describe_differences(of_two: pd.DataFrame, names: list[str]) -> list[str]:
+    """Say, of each two of the recipes, by how much the mean of one is above the other's, and how
+    sure that is; then, of recipes with several trainings, what is due to these, and which are
+    better. of_two: the rows on them."""
+    if of_two.empty:
         return []
     lines = ["", "Difference of means in px, paired by image (95 % interval)"]
-    width = (pairs["test"] + " less " + pairs[frame.AGAINST]).str.len().max()
-    for (first, second), of_pair in pairs.groupby(["test", frame.AGAINST], sort=False):
-        figures = of_pair.set_index("figure")
-        values, low, high = figures["value"], *figures.loc[frame.LESS, ["low", "high"]]
-        line = f"  {f'{first} less {second}':<{width}}  {_number(values[frame.LESS]):>6}"
+    width = of_two["test"].str.len().max()
+    for first, second in itertools.combinations(names, 2):
+        test = f"{first} less {second}"
+        figures = of_two[of_two["test"] == test].set_index("figure")
+        values, low, high = figures["value"], *figures.loc[frame.DIFFERENCE, ["low", "high"]]
+        line = f"  {test:<{width}}  {_number(values[frame.DIFFERENCE]):>6}"
         if np.isfinite(low):
             contains = "contains" if low <= 0 <= high else "does not contain"
             over = "images and trainings" if frame.OF_PAIRS in values else "images alone"
