@@ -1,8 +1,9 @@
 """Fetal head landmarks: what the six scripts of the three hypotheses share.
 
 The files directly in this folder are the report: the ground truth and its images, heatmaps,
-augmentation, networks, losses, training and evaluation; and the commands `python -m common.NAME`.
-What goes beyond the report stands in the folders, each of which says what it is for.
+augmentation, networks, losses, one epoch of training, and evaluation; and the commands
+`python -m common.NAME`. What makes commands of these stands in the folders, each of which says what
+it is for: the loop over the epochs in runs/fit.py, what a tester does in results/testing.py.
 """
 
 import os

@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
         frame = with_report(frame, args.report)
     for path, table, (_, checksums) in zip(paths, tables, trainings):
         if table[inputs.SHA256][0] not in ("", *checksums):
-            remarks.append(f"{path}: not a test of the best weights of its checkpoint: test again")
+            remarks.append(f"{path}: a test of other weights than its checkpoint's: test again")
 
     written = []
     if args.csv_save_path:  # before anything is printed: a reader may leave (`| head`)

@@ -1,5 +1,5 @@
-"""Every CSV file is read here; the ground truth, with its checks, subjects and split. A landmark
-that is not annotated is NaN."""
+"""The ground truth, with its checks, subjects and split; a landmark that is not annotated is NaN.
+Every CSV file that a user gives is read here."""
 
 from __future__ import annotations
 
@@ -130,26 +130,26 @@ def image_table(names: Sequence[str], source: str) -> pd.DataFrame:
     return parse_ground_truth(pd.DataFrame({NAME_COLUMN: names}, dtype=object), source)
 
 
-def parse_ground_truth(cells: pd.DataFrame, csv_path: str) -> pd.DataFrame:
-    """Read the landmarks of all images from the cells of a file, as read_ground_truth returns
-    them."""
+def parse_ground_truth(cells: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Read the landmarks of all images from the cells of a file, or of a list of images, as
+    read_ground_truth returns them. source: what it is called where it is refused."""
     # Images without annotations, unless a column looks like a coordinate (a number: no header).
     coordinate = r"^(ofd|bpd)|(ofd|bpd)[xy]?[12]|^[\d.]+$"
     is_list = not any(re.search(coordinate, plain_column(name)) for name in cells.columns)
     known, needed = [*COLUMNS, RATE_COLUMN, SUBJECT_COLUMN], [NAME_COLUMN] if is_list else COLUMNS
-    cells = select_columns(cells, known, needed, csv_path).reindex(columns=known, fill_value="")
+    cells = select_columns(cells, known, needed, source).reindex(columns=known, fill_value="")
 
     names, values = cells[NAME_COLUMN], numbers(cells[[*COORDINATES, RATE_COLUMN]])
     subjects = cells[SUBJECT_COLUMN].str.replace(r"\.0$", "", regex=True)  # 683.0 is 683
     subjects = subjects.mask(subjects.str.lower().isin(NOT_KNOWN), "")
     table = cells[[NAME_COLUMN]].join(values).join(subjects)
-    _refuse_normalised(table, csv_path)
+    _refuse_normalised(table, source)
     problems = find_name_problems(names)
     for columns, above in ((list(COORDINATES), -np.inf), ([RATE_COLUMN], 0)):
         problems += find_bad_cells(cells[columns], values[columns], names, above)
     problems = problems or _find_landmark_problems(table)
     if problems:
-        raise RowErrors(csv_path, problems)
+        raise RowErrors(source, problems)
     return table
 
 

@@ -651,7 +651,7 @@ def test_a_table_of_other_weights_than_its_checkpoints_is_named(capsys):
     tables = [table_with(SOME_ERRORS).assign(model_sha256=sha) for sha in ("abc", "abc")]
     run(tables, "--checkpoint_paths", "c.pth", "d.pth")
     text = capsys.readouterr().out
-    assert "b.csv: not a test of the best weights of its checkpoint: test again\n" in text
+    assert "b.csv: a test of other weights than its checkpoint's: test again\n" in text
     assert text.count("test again") == 1
 
 

@@ -58,10 +58,10 @@ def test_an_image_is_flagged_for_a_confidence_below_the_limit_or_unknown(value, 
     assert table_of_test(found, limit=0.5)["review"].tolist() == [flagged]
 
 
-def test_what_is_not_judged_belongs_to_no_rule(predictions):
+def test_what_is_not_trusted_belongs_to_no_rule(predictions):
     """OFD-2 of the second image is unsure, and BPD-1 has the spread."""
     predictions.confidences[1, 1] = 0
-    table = table_of_test(predictions, judged=BPD)
+    table = table_of_test(predictions, trusted=BPD)
     rules = review_rules(table, 0.7, BPD)
     assert list(rules) == ["spread above 20 px", "confidence below 0.7"]  # no head without OFD
     assert [rule.tolist() for rule in rules.values()] == [[False, True], [True, False]]
@@ -100,11 +100,11 @@ def test_images_without_a_plausible_annotation_do_not_decide_the_limit():
     assert choose_review_confidence(table_of_test(found, "val")) == 0.15
 
 
-def test_a_landmark_that_is_not_judged_does_not_decide_the_limit():
+def test_a_landmark_that_is_not_trusted_does_not_decide_the_limit():
     found = heads(5)
     found.errors[:, 0], found.confidences[:, 0] = 99, 0.9
     found.errors[:2, 2], found.confidences[:2, 2] = 21, 0.1
-    table = table_of_test(found, "val", judged=BPD)
+    table = table_of_test(found, "val", trusted=BPD)
     assert choose_review_confidence(table, BPD) == 0.15
     printed = single_spaced(describe_review(table, BPD))
     assert "together 2 images, with 2 of the 2 landmarks more than 20 px off" in printed
@@ -172,8 +172,8 @@ def test_images_to_review_are_listed_least_confident_first_and_at_most_twenty():
     assert "first: 7.png, 1.png" in twenty
 
 
-def test_who_is_least_confident_does_not_depend_on_what_is_not_judged():
+def test_who_is_least_confident_does_not_depend_on_what_is_not_trusted():
     found = heads(3)
     found.confidences[:] = [[0, 1, 0.6, 1], [1, 1, 0.5, 1], [1, 1, 0.6, 0.4]]
-    text = describe_review(table_of_test(found, judged=BPD), BPD)
+    text = describe_review(table_of_test(found, trusted=BPD), BPD)
     assert text.endswith("Least confident first: 2.png, 1.png, 0.png")

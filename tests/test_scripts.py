@@ -736,8 +736,8 @@ def test_a_half_annotated_image_is_tested_by_what_is_annotated(
     assert "The review flag leaves out BPD-2: not trained, or annotated in no tested" in printed
     # Three ends of one reader and three of another cannot be matched; a prediction has all four.
     nothing = "annotated to second reader 0 0 - - - -"
-    assert f"All images {nothing} 0 - - predicted to second reader 1 3 " in printed
-    assert f"Plausible annotations {nothing} 0 - - predicted to second" in printed
+    assert f"all images {nothing} 0 - - predicted to second reader 1 3 " in printed
+    assert f"plausible annotation {nothing} 0 - - predicted to second" in printed
     errors = landmark_values(table, "error_px")[0, :, 0]
     assert np.isnan(errors).tolist() == [False, False, False, True]
     off = table.loc[0, ["bpd_1_pred_x", "bpd_1_pred_y"]] - [-20, half_annotated.loc[1, "bpd_1_y"]]

@@ -92,18 +92,23 @@ def test_an_annotation_that_is_not_complete_is_neither_plausible_nor_implausible
 
 
 @pytest.mark.parametrize("left_out", range(4))
-def test_without_a_judged_landmark_no_prediction_is_plausible_or_implausible(left_out, predictions):
-    judged = np.arange(4) != left_out
-    table = table_of_test(predictions, judged=judged)
+def test_without_a_trusted_landmark_no_prediction_is_plausible_or_implausible(
+    left_out, predictions
+):
+    trusted = np.arange(4) != left_out
+    table = table_of_test(predictions, trusted=trusted)
     assert table["prediction_plausible"].isna().all()
     assert table["annotation_plausible"].tolist() == [True, False]
     # What was found is kept all the same.
     assert (landmark_values(table, "pred_x", "pred_y") == predictions.predicted_px).all()
 
 
-def test_a_landmark_that_is_not_judged_flags_no_image(predictions):
+def test_a_landmark_that_is_not_trusted_flags_no_image(predictions):
     """BPD-1 of the first image is unsure, and so is, of the second, the spread of BPD-1."""
-    judged = np.array([True, True, False, True])
+    trusted = np.array([True, True, False, True])
     assert table_of_test(predictions)["review"].tolist() == [True, True]
-    assert table_of_test(predictions, judged=judged)["review"].tolist() == [False, False]
-    assert table_of_test(predictions, judged=judged, limit=0.85)["review"].tolist() == [True, False]
+    assert table_of_test(predictions, trusted=trusted)["review"].tolist() == [False, False]
+    assert table_of_test(predictions, trusted=trusted, limit=0.85)["review"].tolist() == [
+        True,
+        False,
+    ]

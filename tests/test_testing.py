@@ -238,7 +238,7 @@ def test_the_distances_between_readers_are_those_of_the_order_that_fits_best(tab
     assert f"predicted to annotated 5 20 {mean:.2f} {median:.2f} 95.00 5.00" in printed
     # Of the three images that are not flagged.
     mean, median = TO_SECOND[:3].mean(), np.median(TO_SECOND[:3])
-    assert "Not flagged annotated to second reader 3 12 4.00 4.00 100.00 0.00" in printed
+    assert "not flagged for review annotated to second reader 3 12 4.00 4.00 100.00 0.00" in printed
     assert f"predicted to second reader 3 12 {mean:.2f} {median:.2f} 100.00 0.00" in printed
 
 

@@ -80,7 +80,7 @@ def trainer_parser(
 def tester_parser(description: str, *, hypothesis: int, review_confidence: float) -> Parser:
     """Return a parser of the arguments that every tester takes."""
     parser = Parser(description)
-    parser.set_defaults(hypothesis=hypothesis, review_confidence=review_confidence)
+    parser.set_defaults(hypothesis=hypothesis)
     add_data_arguments(parser, csv_is_optional=True)
     add = parser.add_argument
     add("--second_csv_path", help="another reader's landmarks, to be compared")
@@ -90,7 +90,12 @@ def tester_parser(description: str, *, hypothesis: int, review_confidence: float
     table = f"hypothesis_{hypothesis}_predictions.csv"
     add("--csv_save_path", type=ending_in(".csv"), default=table, help="table of all predictions")
     add("--split", choices=(*SPLITS, "all"), default="test", help="all: every row or image")
-    add("--review_confidence", type=number(float, 0, 1), help="flag images with a peak below this")
+    add(
+        "--review_confidence",
+        type=number(float, 0, 1),
+        default=review_confidence,
+        help="flag images with a landmark below this confidence",
+    )
     add("--batch_size", type=number(int, 1), default=8, help="images per step")
     add_shared_arguments(parser)
     return parser

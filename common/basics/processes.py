@@ -19,8 +19,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from common.training import Batch
-
 # What was added up last. PyTorch 2.6 may otherwise free it in gloo's thread, which
 # then waits for Python's lock while this process, on its way out, waits for the thread.
 _last_sum: Tensor | None = None
@@ -73,7 +71,9 @@ def data_parallel(model: nn.Module) -> nn.Module:
     return DistributedDataParallel(model)
 
 
-def own_shares(batches: Iterable[Batch]) -> Iterator[Batch]:
+def own_shares(
+    batches: Iterable[tuple[Tensor, Tensor, float]],
+) -> Iterator[tuple[Tensor, Tensor, float]]:
     """Yield of each batch the images and landmarks that this process works on, and the weight of
     their loss: the mean over the batch is the average over the processes of weight × mean, as which
     DistributedDataParallel takes their gradients. Where no image is left, one is repeated without

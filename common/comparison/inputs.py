@@ -27,20 +27,12 @@ GROUPS = [
     _of_landmarks("x", "y", "pred_x", "pred_y"),
     _of_landmarks("second_x", "second_y"),
 ]
-ANNOTATED_LENGTHS = [f"{length}_{unit}" for length in LENGTHS for unit in ("px", "mm")]
-PREDICTED_LENGTHS = [f"{length}_pred_{unit}" for length in LENGTHS for unit in ("px", "mm")]
-NUMBERS = [
-    *itertools.chain(*GROUPS),
-    *ANNOTATED_LENGTHS,
-    *PREDICTED_LENGTHS,
-    "second_hc_mm",
-    RATE_COLUMN,
-]
-# What does not depend on the network.
-REFERENCES = {
-    *(PLAUSIBLE, RATE_COLUMN, *ANNOTATED_LENGTHS, "second_hc_mm"),
-    *_of_landmarks("x", "y", "second_x", "second_y"),
-}
+# What does not depend on the network, besides landmarks and plausibility.
+ANNOTATED = [f"{length}_{unit}" for length in LENGTHS for unit in ("px", "mm")]
+ANNOTATED += ["second_hc_mm", RATE_COLUMN]
+PREDICTED = [f"{length}_pred_{unit}" for length in LENGTHS for unit in ("px", "mm")]
+NUMBERS = [*itertools.chain(*GROUPS), *ANNOTATED, *PREDICTED]
+REFERENCES = {PLAUSIBLE, *ANNOTATED, *_of_landmarks("x", "y", "second_x", "second_y")}
 
 
 def read_test(path: str) -> pd.DataFrame:

@@ -30,13 +30,15 @@ def compare_recipes(first: np.ndarray, second: np.ndarray) -> tuple[float, float
     means = [np.nanmean(errors[:, has_landmark], axis=2) for errors in (first, second)]
     by_image = means[0].mean(axis=0) - means[1].mean(axis=0)
     difference = np.average(by_image, weights=weights)
-    images = _variance_of_mean(weights * (by_image - difference))
-    trainings = [_variance_of_mean(np.average(m, axis=1, weights=weights)) for m in means]
+    # Squared standard errors: one from the images, the others of each of the two recipes.
+    from_images = _variance_of_mean(weights * (by_image - difference))
+    from_trainings = [_variance_of_mean(np.average(m, axis=1, weights=weights)) for m in means]
     interactions = [_interaction(m, weights) for m in means]
-    variance = max(images + sum(trainings) - sum(interactions), images, sum(trainings))
+    either = from_images, sum(from_trainings)
+    variance = max(sum(either) - sum(interactions), *either)
     number = len(weights)
-    spread = images**2 / (number - 1)
-    for of_recipe, training, interaction in zip(means, trainings, interactions):
+    spread = from_images**2 / (number - 1)
+    for of_recipe, training, interaction in zip(means, from_trainings, interactions):
         degrees = len(of_recipe) - 1
         spread += training**2 / degrees + interaction**2 / (degrees * (number - 1))
     fewest = min(number, *map(len, means)) - 1
@@ -44,7 +46,7 @@ def compare_recipes(first: np.ndarray, second: np.ndarray) -> tuple[float, float
     degrees = max(variance**2 / spread, fewest) if spread > 0 else fewest
     reach = student_quantile(0.975, degrees) * math.sqrt(variance)
     low, high = float(difference - reach), float(difference + reach)
-    return low, high, math.sqrt(images), math.sqrt(sum(trainings))
+    return low, high, *map(math.sqrt, either)
 
 
 def pairs_won(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:

@@ -101,7 +101,7 @@ def _draw_image(
 
 def _frame(axes: Sequence[drawing.Axes]) -> None:
     """Frame an image in red, and say in the title of the prediction that it is to be reviewed."""
-    titled = axes[len(axes) // 2]
+    titled = axes[len(axes) // 2]  # of three the middle one, of two the right one
     title = f"{titled.get_title()}: TO BE REVIEWED"
     titled.set_title(title, color=drawing.REVIEW_COLOR, weight="bold", parse_math=False)
     for axis in axes:

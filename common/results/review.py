@@ -17,14 +17,14 @@ ALL_LANDMARKS = np.ones(len(LANDMARKS), bool)
 
 
 def review_rules(
-    table: pd.DataFrame, limit: float, judged: np.ndarray = ALL_LANDMARKS
+    table: pd.DataFrame, limit: float, trusted: np.ndarray = ALL_LANDMARKS
 ) -> dict[str, np.ndarray]:
     """Return which images of a tester's table each rule flags for review: name → bool [N].
 
-    limit: the confidence that every landmark of an image must reach. judged: bool [4], the
+    limit: the confidence that every landmark of an image must reach. trusted: bool [4], the
     landmarks that count; one that the network never learned flags no image.
     """
-    values = landmark_values(table, "confidence", "spread_px256")[:, judged]
+    values = landmark_values(table, "confidence", "spread_px256")[:, trusted]
     confidences, spreads = values[..., 0], values[..., 1]
     rules = {}
     if table["prediction_plausible"].notna().any():  # it is not known without all four landmarks
@@ -37,19 +37,19 @@ def review_rules(
 
 
 def needs_review(
-    table: pd.DataFrame, limit: float, judged: np.ndarray = ALL_LANDMARKS
+    table: pd.DataFrame, limit: float, trusted: np.ndarray = ALL_LANDMARKS
 ) -> np.ndarray:
     """Return which images are flagged by any of the review_rules: bool [N]."""
-    return np.any(list(review_rules(table, limit, judged).values()), axis=0)
+    return np.any(list(review_rules(table, limit, trusted).values()), axis=0)
 
 
-def _is_far_off(table: pd.DataFrame, judged: np.ndarray) -> np.ndarray:
-    """Return which of the judged landmarks are more than REVIEW_ERROR off: bool [N, judged]."""
-    return landmark_values(table, ERROR)[:, judged, 0] > REVIEW_ERROR
+def _is_far_off(table: pd.DataFrame, trusted: np.ndarray) -> np.ndarray:
+    """Return which of the trusted landmarks are more than REVIEW_ERROR off: bool [N, trusted]."""
+    return landmark_values(table, ERROR)[:, trusted, 0] > REVIEW_ERROR
 
 
 def choose_review_confidence(
-    table: pd.DataFrame, judged: np.ndarray = ALL_LANDMARKS
+    table: pd.DataFrame, trusted: np.ndarray = ALL_LANDMARKS
 ) -> float | None:
     """Return the lowest limit of the confidence, in steps of 0.05, at which review_rules together
     flag the images of at least 80 % of the landmarks more than 20 px off; None where no limit does.
@@ -57,9 +57,9 @@ def choose_review_confidence(
     table: of validation images; those with a plausible annotation count.
     """
     table = table[is_plausible_row(table)]
-    wrong = _is_far_off(table, judged)
+    wrong = _is_far_off(table, trusted)
     for limit in np.arange(0, 1.05, 0.05).round(2) if wrong.any() else ():
-        found = wrong[needs_review(table, limit, judged)].sum()
+        found = wrong[needs_review(table, limit, trusted)].sum()
         if found >= SHARE_TO_FIND * wrong.sum():
             return limit
     return None
@@ -70,26 +70,34 @@ def is_plausible_row(table: pd.DataFrame) -> np.ndarray:
     return table["annotation_plausible"].fillna(False).to_numpy(bool)
 
 
-def describe_review(table: pd.DataFrame, judged: np.ndarray = ALL_LANDMARKS) -> str:
+def groups(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the groups of images of which figures are given besides those of all: bool [N]."""
+    return {
+        "not flagged for review": ~table["review"].to_numpy(bool),
+        "plausible annotation": is_plausible_row(table),
+    }
+
+
+def describe_review(table: pd.DataFrame, trusted: np.ndarray = ALL_LANDMARKS) -> str:
     """Say which images of a tester's table are flagged, by which rule, least confident first, and
     what that finds; for validation images, which limit of the confidence would do."""
     flagged, limit = table["review"].to_numpy(bool), table["review_confidence"].iloc[0]
-    wrong = _is_far_off(table, judged)
+    wrong = _is_far_off(table, trusted)
     lines = [f"Review: {flagged.sum()} of {len(flagged)} images flagged"]
     far_off = f"of the {wrong.sum()} landmarks more than {REVIEW_ERROR} px off"
-    for rule, is_flagged in {**review_rules(table, limit, judged), "together": flagged}.items():
+    for rule, is_flagged in {**review_rules(table, limit, trusted), "together": flagged}.items():
         found = f", with {wrong[is_flagged].sum()} {far_off}" if wrong.any() else ""
         lines.append(f"  {rule:<26}{is_flagged.sum():5d} images{found}")
     wrapper = textwrap.TextWrapper(78, "  ", "  ", break_long_words=False)
     if flagged.any():
-        lowest = landmark_values(table[flagged], "confidence")[:, judged].min(axis=(1, 2))
+        lowest = landmark_values(table[flagged], "confidence")[:, trusted].min(axis=(1, 2))
         names = table.loc[flagged, NAME_COLUMN].iloc[np.argsort(lowest, kind="stable")].tolist()
         more = len(names) - MAX_NAMES_SHOWN
         if more > 0:
             names[MAX_NAMES_SHOWN:] = [f"… and {more} more (the table names all)"]
         lines += wrapper.wrap(f"Least confident first: {', '.join(names)}")
     if (table["split"] == "val").all() and wrong.any():
-        chosen = choose_review_confidence(table, judged)
+        chosen = choose_review_confidence(table, trusted)
         plausible = is_plausible_row(table)
         lines += wrapper.wrap(
             f"Lowest --review_confidence that finds {SHARE_TO_FIND:.0%} of the "

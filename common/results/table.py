@@ -15,12 +15,12 @@ def prediction_table(
     split: str,
     model_sha256: str,
     review_confidence: float,
-    judged: np.ndarray = ALL_LANDMARKS,
+    trusted: np.ndarray = ALL_LANDMARKS,
 ) -> pd.DataFrame:
     """Return what is known of each image after a test; the rest is NaN. The columns are explained
-    in ReadMe_Complete.txt, FILES AND COLUMNS. judged: bool [4], the landmarks whose predictions
+    in ReadMe_Complete.txt, FILES AND COLUMNS. trusted: bool [4], the landmarks whose predictions
     mean something; without the others, whether a prediction is plausible is not known."""
-    meant = np.where(judged[:, None], predictions.predicted_px, np.nan)
+    meant = np.where(trusted[:, None], predictions.predicted_px, np.nan)
     columns = {
         NAME_COLUMN: predictions.names,
         "split": split,
@@ -53,7 +53,7 @@ def prediction_table(
             columns[f"{length}_mm"] = predictions.rate * annotated[:, i]
             columns[f"{length}_pred_mm"] = predictions.rate * predicted[:, i]
     table = pd.DataFrame(columns)
-    table.insert(4, "review", needs_review(table, review_confidence, judged))
+    table.insert(4, "review", needs_review(table, review_confidence, trusted))
     return table
 
 

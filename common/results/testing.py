@@ -52,10 +52,10 @@ def run_test(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     milliseconds = 1000 * (time.monotonic() - started) / len(data)
 
     is_annotated = has_landmarks(rows).any()
-    limit, judged = args.review_confidence, find_judged(predictions.annotated, untrained)
-    table = prediction_table(predictions, split, sha256, limit, judged)
+    limit, trusted = args.review_confidence, find_trusted(predictions.annotated, untrained)
+    table = prediction_table(predictions, split, sha256, limit, trusted)
     flagged = table["review"].to_numpy(bool)
-    texts = [review.describe_review(table, judged)]
+    texts = [review.describe_review(table, trusted)]
     if is_annotated:
         matched = second_reader.matched_distances(predictions.annotated, predictions.predicted)
         texts = [describe_test(table), describe_other_rule(predictions.errors, matched), *texts]
@@ -90,11 +90,7 @@ def describe_by_reader(table: pd.DataFrame) -> str:
     """Say how far apart annotations, predictions and a second reader are, from a tester's table
     with reader_columns, and what the review flag finds by this reader."""
     flagged = table["review"].to_numpy(bool)
-    groups = {
-        "All images": np.ones(len(table), bool),
-        "Not flagged": ~flagged,
-        "Plausible annotations": review.is_plausible_row(table),
-    }
+    groups = {"all images": np.ones(len(table), bool), **review.groups(table)}
     distances = ground_truth.landmark_values(table, second_reader.PREDICTED_TO_SECOND)
     is_far = distances > review.REVIEW_ERROR
     return (
@@ -107,7 +103,8 @@ def describe_by_reader(table: pd.DataFrame) -> str:
 def read_tested_rows(args: Namespace) -> tuple[pd.DataFrame, str]:
     """Read the ground truth. Returns the rows of the split that is to be tested, and its name: all
     rows where nothing is annotated, and all images of the folder, or the one image, where there is
-    no ground truth. Raises UserError for a file, row or folder that cannot be used."""
+    no ground truth; of the one image the folder replaces args.image_folder_path. Raises UserError
+    for a file, row or folder that cannot be used."""
     if args.csv_path is None:
         if os.path.isfile(args.image_folder_path):
             folder, name = os.path.split(args.image_folder_path)
@@ -180,7 +177,7 @@ def refuse_checkpoint(
         )
 
 
-def find_judged(annotated: np.ndarray, untrained: set[str]) -> np.ndarray:
+def find_trusted(annotated: np.ndarray, untrained: set[str]) -> np.ndarray:
     """Return the landmarks whose predictions mean something, by which an image is flagged, bool
     [4]. Print which are left out: those that no training image had, and those that no tested image
     has although it has others. annotated: [N, 4, 2], NaN where a landmark is not annotated."""

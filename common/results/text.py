@@ -7,7 +7,7 @@ from common.evaluation import BAND_NAMES
 from common.ground_truth import LANDMARK_NAMES, NAME_COLUMN, landmark_values
 from common.results.intervals import interval, resampled_figures
 from common.results.metrics import ERROR, LENGTHS, TARGET_MM, all_figures
-from common.results.review import is_plausible_row
+from common.results.review import groups
 
 LEGEND = """\
 Errors of landmarks are in px of the 256×256 image, those of lengths in px of the original image
@@ -53,13 +53,9 @@ def describe_test(table: pd.DataFrame) -> str:
     review, and of those with a plausible annotation. A group without an annotated image, or with
     all of them, is named below in place of a column; a row of which nothing is known is left out.
     """
-    groups = {
-        "not flagged for review": ~table["review"].to_numpy(bool),
-        "plausible annotation": is_plausible_row(table),
-    }
     is_annotated = np.isfinite(landmark_values(table, ERROR)).any(axis=(1, 2))
     columns, remarks = {"all images": _cells(table)}, []
-    for name, is_in in groups.items():
+    for name, is_in in groups(table).items():
         number = (is_in & is_annotated).sum()
         if 0 < number < is_annotated.sum():
             columns[name] = _cells(table[is_in])

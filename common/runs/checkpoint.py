@@ -110,7 +110,8 @@ def resume(parts: dict[str, Any], run: Run) -> None:
             parts["scaler"].load_state_dict(checkpoint["scaler_state_dict"])
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"{path}: {NOT_OURS}") from error
-    before = checkpoint["args"]  # what it began with, `…_weights`, stays
+    # The arguments are those of now, but for the weights that the run began with.
+    before = checkpoint["args"]
     began_with = {name: before[name] for name in before if name.endswith("_weights")}
     run.update({name: checkpoint[name] for name in run}, args={**run["args"], **began_with})
     print(f"{path}: resuming from epoch {len(run['val_losses'])}")

@@ -102,7 +102,7 @@ def fit(
         checkpoint.begin(model, run)
     _warn(run, val_set.names)
     first_epoch = len(run["val_losses"]) + 1
-    last_saved = time.monotonic()
+    last_saved, steps = time.monotonic(), math.ceil(len(train_set) / args.batch_size)
     for epoch in range(first_epoch, args.epochs + 1):
         epoch_started = time.monotonic()
         learning_rate = optimizer.param_groups[0]["lr"]
@@ -110,8 +110,7 @@ def fit(
         # Each epoch has its own random stream: a resumed run draws what one without a stop draws.
         seed = args.seed + 1_000_003 * epoch
         own = processes.own_shares(training_batches(train_set, args.batch_size, seed, augment))
-        number = math.ceil(len(train_set) / args.batch_size)
-        batches = tqdm(own, name, number, leave=False, unit="batch")
+        batches = tqdm(own, name, steps, leave=False, unit="batch")
         totals = train_one_epoch(replica, loss, optimizer, scaler, batches, dtype=dtype)
         (train_loss,) = processes.means(totals)
         own = processes.own_shares(validation_batches(val_set, args.batch_size))
@@ -124,10 +123,11 @@ def fit(
         is_best = val_loss < min(run["val_losses"], default=math.inf)
         if is_best:
             run["best_model_state_dict"] = copy.deepcopy(model.state_dict())
-        seconds = time.monotonic() - epoch_started
-        values = (train_loss, val_loss, within, learning_rate, seconds)
-        for of_epochs, value in zip(checkpoint.EPOCH_VALUES, values):
-            run[of_epochs].append(value)
+        run["train_losses"].append(train_loss)
+        run["val_losses"].append(val_loss)
+        run["val_within_10_px"].append(within)
+        run["learning_rates"].append(learning_rate)
+        run["epoch_seconds"].append(time.monotonic() - epoch_started)
         is_due = epoch == args.epochs or time.monotonic() - last_saved >= args.checkpoint_seconds
         if is_due and processes.rank() == 0:
             checkpoint.save_run(parts, run)
@@ -135,8 +135,8 @@ def fit(
             last_saved = time.monotonic()
         print(
             f"{name} | train loss {train_loss:.6f} | val loss {val_loss:.6f} | "
-            f"{within:.1%} within 10 px | lr {learning_rate:.2e} | {seconds:.1f} s"
-            f"{' | best so far' if is_best else ''}"
+            f"{within:.1%} within 10 px | lr {learning_rate:.2e} | "
+            f"{run['epoch_seconds'][-1]:.1f} s{' | best so far' if is_best else ''}"
         )
     processes.destroy_process_group()
     _report(run, first_epoch, args)
