@@ -20,8 +20,6 @@ from common.comparison import inputs, text
 from common.comparison.frame import REPORTED, compare, with_report
 from common.comparison.picture import draw_comparison
 
-MAX_TESTS = 26
-
 
 def command_parser() -> Parser:
     """Return the parser of this command."""
@@ -45,8 +43,6 @@ def check_arguments(args: Namespace) -> list[str]:
     """Return the name of each table. Raises UserError for numbers of arguments that do not fit, and
     for names that do not tell the tables apart."""
     number = len(args.csv_paths)
-    if number > MAX_TESTS:
-        raise UserError(f"--csv_paths: {number} given; at most {MAX_TESTS} can be compared")
     for option in ("names", "checkpoint_paths"):
         values = getattr(args, option)
         if values is not None and len(values) != number:

@@ -997,7 +997,6 @@ def test_a_column_that_stands_there_twice_is_refused(folder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a.csv"] * 27, "--csv_paths: 27 given; at most 26 can be compared"),
         (
             ["a.csv", "more/a.csv"],
             "two tables are named a: give each a name of its own, --names",

@@ -160,9 +160,9 @@ def refuse_checkpoint(
 ) -> None:
     """Raise UserError for another hypothesis's checkpoint, and for one that was trained on any of
     these images, unless the split is train or all. A file of weights alone cannot tell."""
-    hypothesis = checkpoint.get("args", {}).get("hypothesis", args.hypothesis)
-    if hypothesis != args.hypothesis:
-        raise UserError(f"{path}: is a checkpoint of Hypothesis {hypothesis}")
+    run_args = checkpoint.get("args")
+    if isinstance(run_args, dict) and run_args.get("hypothesis") != args.hypothesis:
+        raise UserError(f"{path}: is a checkpoint of Hypothesis {run_args.get('hypothesis')}")
     if split in ("train", "all"):
         return
     trained_names = {plain_name(str(name)) for name in checkpoint.get("train_images", [])}
