@@ -968,7 +968,7 @@ def test_tables_that_cannot_be_compared_are_refused_in_one_line(other, message, 
     [
         *(("ofd_1_x", 7.5), ("ofd_1_x", ""), ("bpd_px", 150), ("ofd_1_error_px256", "")),
         *(("ofd_1_matched_px256", ""), ("bpd_1_second_y", 7.5), ("second_hc_mm", 70.1)),
-        *(("bpd_1_pred_second_px256", ""), ("annotation_plausible", ""), ("ofd_mm", 25.1)),
+        *(("ofd_1_pred_second_px256", ""), ("annotation_plausible", ""), ("ofd_mm", 25.1)),
         *(("ofd_1_error_mm", ""), ("hc_pred_mm", "")),
     ],
 )
@@ -976,6 +976,22 @@ def test_tables_of_other_annotations_or_pixel_sizes_are_refused(column, value, c
     tables = [full_table(), changed(3, column, value)]
     message = f"error: b.csv: 003_HC.png: not tested with the same data as a.csv: see {column}"
     assert refused(lambda: run(tables), capsys, message) == ""
+
+
+def test_of_matched_ends_it_does_not_matter_which_one_has_no_distance(capsys):
+    """Of three annotated ends, that depends on the names of the four that are found."""
+    tables = [full_table(), full_table()]
+    for table, end in zip(tables, ("ofd_1", "bpd_2")):
+        for kind in ("matched_px256", "pred_second_px256"):
+            table.loc[3, f"{end}_{kind}"] = np.nan
+    run(tables)
+    tables[1].loc[3, "ofd_2_matched_px256"] = np.nan
+    refused(lambda: run(tables), capsys, "b.csv: 003_HC.png: not tested with the same data as a")
+
+
+def test_thirty_recipes_can_be_drawn(folder):
+    run([table_with(SOME_ERRORS + i) for i in range(30)], "--plot_save_path", "out/picture.png")
+    assert (folder / "out/picture.png").exists()
 
 
 def test_another_pixel_size_is_refused_also_where_no_diameter_is_complete(capsys):

@@ -79,9 +79,10 @@ def reader_columns(
     rate: np.ndarray | float = np.nan,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the columns of a second reader for a table: its landmarks in px of the original
-    images, under the names of the annotated ones that they are matched with, the distances of PAIRS
-    in px of the 256×256 image and, where the pixel size of any image is known, the circumference of
-    the head in mm. Return also its landmarks in px of the 256×256 image under these names.
+    images, under the names of the annotated ones that they are matched with; the distances of PAIRS
+    in px of the 256×256 image, those to predictions under the names of the predicted ones; and,
+    where the pixel size of any image is known, the circumference of the head in mm. Return also its
+    landmarks in px of the 256×256 image under the names of the annotated ones.
 
     second: [N, 4, 2] in px of the original images. at_256: the same in px of the 256×256 image, as
     are annotated and predicted. rate: [N], mm per px of the original images.

@@ -34,7 +34,7 @@ def draw_comparison(frame: pd.DataFrame, recipes: Recipes, path: str) -> None:
     labels = _labels(list(recipes))
     styles = {
         name: {"color": color, "linestyle": line}
-        for name, (line, color) in zip(recipes, itertools.product(LINES, COLORS))
+        for name, (line, color) in zip(recipes, itertools.cycle(itertools.product(LINES, COLORS)))
     }
     pairs = frame[frame["figure"] == DIFFERENCE]
     heights = [6.5]
@@ -105,7 +105,7 @@ def _draw_boxes(axis: drawing.Axes, errors: Errors, styles: Styles) -> None:
             flierprops={"marker": ".", "markersize": 3, "markeredgecolor": "0.4"},
         )
         for box in boxes["boxes"]:
-            box.set(facecolor=styles[name]["color"], alpha=0.7, hatch=HATCHES[i // len(COLORS)])
+            box.set(facecolor=styles[name]["color"], alpha=0.7, hatch=HATCHES[i // len(COLORS) % 4])
     axis.set_xticks(range(4), LANDMARK_NAMES)
     axis.set(yscale="log", ylim=(0.9 * SMALLEST, None))
     axis.set_title("Pixel error per landmark", pad=14)

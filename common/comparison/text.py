@@ -54,7 +54,8 @@ def describe_group(rows: pd.DataFrame, reports: dict[str, str]) -> str:
     """
     is_of_two, images = rows["figure"].isin(frame.OF_TWO), rows["images"].iloc[0]
     figures, of_two = rows[~is_of_two], rows[is_of_two]
-    known = figures.groupby("figure", sort=False)["value"].max().dropna()
+    of_recipes = figures[figures["test"].isin(list(reports))]
+    known = of_recipes.groupby("figure", sort=False)["value"].max().dropna()
     printed = [figure for figure in PRINTED if figure in known] or list(known.index)
     tests = {
         name: of_test.set_index("figure").reindex(printed)

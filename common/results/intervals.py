@@ -47,7 +47,7 @@ def resampled_figures(errors: np.ndarray, names: Sequence[str]) -> pd.DataFrame 
             f"{BAND_NAMES[-1]}, %": 100 * (resampled > BANDS[-1]).sum(axis=1) / known,
         }
         blocks.append(pd.DataFrame(figures))
-    return pd.concat(blocks)
+    return pd.concat(blocks, ignore_index=True)
 
 
 def interval(resampled: np.ndarray | pd.Series) -> tuple[float, float]:

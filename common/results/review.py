@@ -27,7 +27,7 @@ def review_rules(
     values = landmark_values(table, "confidence", "spread_px256")[:, trusted]
     confidences, spreads = values[..., 0], values[..., 1]
     rules = {}
-    if table["prediction_plausible"].notna().any():  # it is not known without all four landmarks
+    if table["prediction_plausible"].notna().any():  # it is not known unless all four are trusted
         rules["implausible prediction"] = ~table["prediction_plausible"].fillna(True).to_numpy(bool)
     if not np.isnan(spreads).all():  # a single network has none
         rules[f"spread above {REVIEW_ERROR} px"] = (spreads > REVIEW_ERROR).any(axis=1)

@@ -23,7 +23,7 @@ NOT_OURS = "not a checkpoint of this package"
 # What a run has come to: a list with a value for each epoch, by name.
 EPOCH_VALUES = ("train_losses", "val_losses", "val_within_10_px", "learning_rates", "epoch_seconds")
 # What may differ when a run is resumed, besides paths and the weights to start from, since the
-# checkpoint has its own: another device only rounds differently.
+# checkpoint has its own: another device rounds differently, and may have another --precision auto.
 MAY_CHANGE = ("device", "resume", "checkpoint_seconds")
 Run = dict[str, Any]  # see new_run
 
