@@ -44,16 +44,21 @@ def read_cells(csv_path: str) -> pd.DataFrame:
     there: one may be empty or stand there twice. Raises UserError for what is no such file.
     """
     try:
+        content = Path(csv_path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{csv_path}: cannot be read: {error.strerror}") from error
+    try:
         # utf-8-sig also reads UTF-8 without the byte-order mark that spreadsheets write.
-        text = Path(csv_path).read_bytes().decode("utf-8-sig").lstrip("\r\n")
+        text = content.decode("utf-8-sig").lstrip("\r\n")
         cells = pd.read_csv(
             io.StringIO(text), header=None, dtype=str, na_filter=False, skip_blank_lines=False
         )
-    except OSError as error:
-        raise UserError(f"{csv_path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{csv_path}: not a CSV file with commas: {reason}") from error
+        first = content.partition(b"\n")[0][:200].decode(errors="replace").strip()
+        raise UserError(
+            f"{csv_path}: not a CSV file with commas: {reason}; its first line is: {first}"
+        ) from error
     cells = cells.fillna("").apply(lambda column: column.str.strip())  # NaN: rows that are short
     broken = cells.apply(lambda column: column.str.contains("[\r\n]")).any(axis=1)
     if broken.any():
@@ -235,8 +240,11 @@ def _refuse_normalised(table: pd.DataFrame, csv_path: str) -> None:
     known = values[np.isfinite(values)]
     low, high = NORMALISED
     if known.any() and known.min() >= low and known.max() <= high:
-        between = f"between {known.min():g} and {known.max():g}"
-        raise UserError(f"{csv_path}: all coordinates lie {between}, {NOT_PX}")
+        raise UserError(
+            f"{csv_path}: all coordinates lie between {known.min():g} and {known.max():g}, so they "
+            "are normalised (0 to 1); px of the original image are expected: multiply x by the "
+            "width and y by the height of the image"
+        )
 
 
 def find_name_problems(names: pd.Series) -> list[Problem]:

@@ -2,7 +2,7 @@
 
     python -m common.sample_data --output_dir sample_data
 
-The pictures look like fetal heads at first glance, and no more: they are for trying the scripts,
+The pictures show a skull and its midline in speckle, and no more: they are for trying the scripts,
 not for judging a method.
 """
 

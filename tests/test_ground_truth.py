@@ -213,7 +213,7 @@ def test_scale_and_subject_are_kept(tmp_path):
         (",,\n", "no rows below the header"),
         (f"{ROW}\n{ROW}\n", f"no column named {', '.join(COLUMNS)}; its first line is: {ROW}"),
         (f"{HEADER}\n{ROW},9\n", "saw 10"),
-        (f"sep=,\n{HEADER}\n{ROW}\n", "saw 9"),
+        (f"sep=,\n{HEADER}\n{ROW}\n", "saw 9; its first line is: sep=,"),
         (f"{HEADER}\n{ROW}\n".replace(",", ";"), "its first line is: image_name;ofd_1_x;"),
         (f"{HEADER.replace('bpd_2_y', 'bpd_2_z')}\n{ROW}\n", "no column named bpd_2_y"),
         # Landmarks under other names are no list of images, and a list needs no landmarks.
@@ -262,8 +262,9 @@ def test_a_file_that_is_normalised_throughout_is_refused_in_one_line(tmp_path, r
     with pytest.raises(UserError) as caught:
         read_ground_truth(path)
     assert str(caught.value) == (
-        f"{path}: all coordinates lie between {low} and {high}, as if normalised (0 to 1); px of "
-        "the original image are expected"
+        f"{path}: all coordinates lie between {low} and {high}, so they are normalised (0 to 1); "
+        "px of the original image are expected: multiply x by the width and y by the height of the "
+        "image"
     )
 
 
