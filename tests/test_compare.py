@@ -137,6 +137,12 @@ def test_the_difference_of_two_trainings_is_paired_by_image():
     assert [row["low"], row["high"]] == pytest.approx(np.percentile(drawn, (2.5, 97.5)), abs=0.01)
 
 
+def test_one_plausible_annotation_makes_a_group():
+    table = full_table().assign(annotation_plausible=[True] + [False] * 11)
+    written = run([table, table])
+    assert "The 1 of 12 images with a plausible annotation" in set(written["images"])
+
+
 def test_the_order_of_the_rows_does_not_matter(capsys):
     tables = [full_table(), full_table(SOME_ERRORS[::-1])]
     expected = run(tables), capsys.readouterr().out
@@ -447,12 +453,17 @@ def test_of_two_recipes_with_several_trainings_the_interval_covers_images_and_tr
     assert f"standard error {errors}" in text
 
 
-@pytest.mark.parametrize("numbers", [(3, 1), (1, 3)])
-def test_where_a_recipe_has_one_training_the_interval_covers_the_images_alone(numbers, capsys):
+@pytest.mark.parametrize(
+    ("numbers", "reach"), [((3, 1), (0, 2)), ((1, 3), (-20, 0)), ((2, 1), (0, 1))]
+)
+def test_where_a_recipe_has_one_training_the_interval_covers_the_images_alone(
+    numbers, reach, capsys
+):
     tables, *names = trainings_of(x=range(numbers[0]), y=range(0, 10 * numbers[1], 10))
     written = run(tables, *names)
     row = rows_of(written, "Difference of means").loc["x less y"]
     assert row["low"] == pytest.approx(row["value"])  # in each image the same
+    assert (row["lowest"], row["highest"]) == pytest.approx(reach)
     text = single_spaced(capsys.readouterr().out)
     assert "images alone" in text
     assert "pairs of trainings" not in text
