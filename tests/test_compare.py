@@ -17,8 +17,7 @@ from common.comparison.inputs import NUMBERS, read_test
 from common.comparison.recipes import compare_recipes
 from common.comparison.text import best_of
 from common.ground_truth import LANDMARKS, landmark_columns
-from common.results.table import prediction_table
-from tests.conftest import ellipse, files_in, refused, single_spaced
+from tests.conftest import ellipse, files_in, refused, single_spaced, table_of_test
 
 NAMES = [f"{i:03d}_HC.png" for i in range(12)]
 SOME_ERRORS = np.random.default_rng(0).lognormal(2, 1, (12, 4))
@@ -146,7 +145,7 @@ def test_the_order_of_the_rows_does_not_matter(capsys):
 
 
 def test_what_a_tester_writes_lacks_nothing(predictions):
-    table = prediction_table(predictions, "test", "abc", review_confidence=0.7)
+    table = table_of_test(predictions)
     annotated, predicted, rate = predictions.annotated, predictions.predicted, predictions.rate
     columns, _ = reader_columns(predictions.annotated_px, annotated, annotated, predicted, rate)
     table.join(columns).to_csv("a.csv", index=False)

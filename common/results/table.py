@@ -7,7 +7,7 @@ from common.annotation_quality.biometry import circumference, diameters, measure
 from common.evaluation import Predictions
 from common.ground_truth import NAME_COLUMN, RATE_COLUMN, landmark_columns
 from common.results.metrics import ERROR, LENGTHS
-from common.results.review import ALL_LANDMARKS, needs_review
+from common.results.review import needs_review
 
 
 def prediction_table(
@@ -15,7 +15,7 @@ def prediction_table(
     split: str,
     model_sha256: str,
     review_confidence: float,
-    trusted: np.ndarray = ALL_LANDMARKS,
+    trusted: np.ndarray,
 ) -> pd.DataFrame:
     """Return what is known of each image after a test; the rest is NaN. The columns are explained
     in ReadMe_Complete.txt, FILES AND COLUMNS. trusted: bool [4], the landmarks whose predictions
