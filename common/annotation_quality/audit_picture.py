@@ -38,15 +38,17 @@ def draw_audit(table: pd.DataFrame, data: LandmarkImages, path: str) -> None:
     grid = list(bottom.subplots(3, 3).flat)
     for axis in grid[len(worst) :]:
         axis.set_axis_off()
+    readers = {"ground truth": data.landmarks.numpy()}
+    if "ofd_1_second_x" in table:
+        second = landmark_values(table, "second_x", "second_y")
+        readers["second reader"] = to_256(second, data.sizes)
     for axis, index in zip(grid, worst):
-        (image,), (landmarks,) = data.batch(slice(index, index + 1))
+        (image,), _ = data.batch(slice(index, index + 1))
         drawing.show_image(axis, image)
         width, height = data.sizes[index]
         axis.set_aspect(height / width)  # as the original, of which these are the pixels
-        drawing.mark_landmarks(axis, landmarks, "ground truth")
-        if "ofd_1_second_x" in table:
-            second = to_256(landmark_values(table, "second_x", "second_y"), data.sizes)
-            drawing.mark_landmarks(axis, second[index], "second reader")
+        for reader, landmarks in readers.items():
+            drawing.mark_landmarks(axis, landmarks[index], reader)
         row = table.loc[index]
         measures = f"{row['angle']:.0f}°, midpoints {row['midpoint_distance']:.2f}"
         title = f"{drawing.shorten(data.names[index])}\n{measures}, ratio {row['ratio']:.2f}"

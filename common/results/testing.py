@@ -48,19 +48,18 @@ def run_test(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     is_annotated = has_landmarks(rows).any()
     limit, trusted = args.review_confidence, find_trusted(predictions.errors, untrained)
     table = prediction_table(predictions, split, sha256, limit, trusted)
-    texts = [review.describe_review(table, trusted)]
+    # All is said before a file is written, whatever happens to that.
+    print(f"Predicted in {milliseconds:.1f} ms per image\n")
     if is_annotated:
-        other_rule = describe_other_rule(predictions.annotated, predictions.predicted)
-        texts = [describe_test(table), other_rule, *texts]
+        print(f"{describe_test(table)}\n")
+        print(describe_other_rule(predictions.annotated, predictions.predicted), end="")
+    print(f"{review.describe_review(table, trusted)}\n")
     if second is not None:
         table = table.join(second_reader.reader_columns(second, data, predictions.predicted))
-        texts.append(describe_by_reader(table))
-    # Before a file is written, whatever happens to it.
-    print(f"Predicted in {milliseconds:.1f} ms per image\n")
-    print("\n\n".join(filter(None, texts)))
+        print(f"{describe_by_reader(table)}\n")
 
     write_table(table, args.csv_save_path)
-    print(f"\nTable:       {args.csv_save_path}")
+    print(f"Table:       {args.csv_save_path}")
     is_pdf = args.pred_save_path.lower().endswith(".pdf")
     draw = draw_all_predictions if is_pdf else draw_predictions
     pictures = [("Predictions: ", draw(data, table), args.pred_save_path)]
