@@ -19,7 +19,7 @@ def audit_table(table: pd.DataFrame, splits: dict[str, pd.DataFrame]) -> pd.Data
     subjects = find_subjects(table)
     if subjects is not None:
         columns["subject"] = subjects
-    return pd.DataFrame(columns).join(measure_axes(landmark_values(table, "x", "y"), table.index))
+    return pd.DataFrame(columns).join(measure_axes(landmark_values(table, "x", "y")))
 
 
 def implausibility(measures: pd.DataFrame) -> pd.Series:

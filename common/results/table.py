@@ -24,8 +24,8 @@ def prediction_table(
     columns = {
         NAME_COLUMN: predictions.names,
         "split": split,
-        "annotation_plausible": measure_axes(predictions.annotated_px)["plausible"].array,
-        "prediction_plausible": measure_axes(meant)["plausible"].array,
+        "annotation_plausible": measure_axes(predictions.annotated_px)["plausible"],
+        "prediction_plausible": measure_axes(meant)["plausible"],
         "review_confidence": review_confidence,
         "model_sha256": model_sha256,
     }

@@ -125,7 +125,8 @@ def load_models(
         model = network_class()
         checkpoint = load_weights(model, path)
         refuse_checkpoint(checkpoint, args, split, names, path)
-        if any(have_same_weights(model, other) for other in models):
+        weights = model.state_dict().values()
+        if any(all(map(torch.equal, weights, other.state_dict().values())) for other in models):
             raise UserError(f"{path}: these weights are given twice")
         models.append(model)
         untrained.update(checkpoint.get("untrained_landmarks", []))
@@ -133,12 +134,6 @@ def load_models(
     number = f", {len(models)} models" if len(models) > 1 else ""
     print(f"{type(models[0]).__name__}: {count_parameters(models[0]):,} parameters{number}")
     return models, "+".join(hashes), untrained
-
-
-def have_same_weights(model: nn.Module, other: nn.Module) -> bool:
-    """Return whether two networks of one class have the same weights."""
-    pairs = zip(model.state_dict().values(), other.state_dict().values())
-    return all(torch.equal(ours, theirs) for ours, theirs in pairs)
 
 
 def refuse_checkpoint(
