@@ -13,7 +13,7 @@ import pandas as pd
 
 from common import UserError, ground_truth
 from common.annotation_quality.biometry import circumference, diameters
-from common.evaluation import BANDS
+from common.evaluation import BANDS, band_shares, error_figures
 from common.ground_truth import NAME_COLUMN, landmark_columns, landmark_values, plain_name
 from common.images import LandmarkImages, check_landmarks, to_256
 
@@ -121,14 +121,14 @@ def describe_readers(table: pd.DataFrame, groups: dict[str, np.ndarray]) -> str:
             if f"ofd_1_{column}" not in table:  # an audit's, without predictions
                 continue
             px = landmark_values(table[is_in], column)[..., 0]
-            known = pd.Series(px[np.isfinite(px)])
+            six, shares = error_figures(px), list(band_shares(px).values())
             rows[group, pair] = {
                 "images": np.isfinite(px).any(axis=1).sum(),
-                "landmarks": len(known),
-                "mean": known.mean(),
-                "median": known.median(),
-                "≤10 px, %": 100 * (known <= BANDS[0]).mean(),
-                ">50 px, %": 100 * (known > BANDS[2]).mean(),
+                "landmarks": np.isfinite(px).sum(),
+                "mean": six["Mean"],
+                "median": six["Median"],
+                "≤10 px, %": shares[0],
+                ">50 px, %": shares[-1],
             }
             if "second_hc_mm" in table:
                 off = (table[length] - table[reference])[is_in]
