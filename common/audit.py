@@ -18,7 +18,7 @@ from common.annotation_quality.second_reader import (
 from common.basics.arguments import PICTURES, Parser, add_data_arguments, ending_in
 from common.basics.errors import reports_errors
 from common.basics.files import check_outputs, write_table
-from common.images import load_images, to_256
+from common.images import load_images
 
 
 @reports_errors()
@@ -34,19 +34,14 @@ def main(argv: list[str] | None = None) -> None:
     check_outputs(args)
     table = ground_truth.read_ground_truth(args.csv_path)
     data = load_images(table, args.image_folder_path)
-    second, at_256 = None, None
-    if args.second_csv_path:
-        second = read_second_reader(args.second_csv_path, data)
+    second = read_second_reader(args.second_csv_path, data) if args.second_csv_path else None
     splits = {"all": table}
     if len(table) >= ground_truth.MIN_ROWS:
         splits = ground_truth.split_ground_truth(table)
     measures = audit_table(table, splits)
     print(describe_audit(measures, table, splits))
     if second is not None:
-        annotated = data.landmarks.numpy().astype(float)
-        at_256 = to_256(second, data.sizes)
-        of_reader, at_256 = reader_columns(second, at_256, annotated)
-        measures = measures.join(of_reader)
+        measures = measures.join(reader_columns(second, data))
         print(f"\n{describe_readers(measures, audited_groups(measures))}")
     if args.csv_save_path:
         write_table(measures, args.csv_save_path)
@@ -54,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.plot_save_path and measures["plausible"].isna().all():
         print("Picture: not drawn, as no image has all four landmarks")
     elif args.plot_save_path:
-        draw_audit(measures, data, at_256, args.plot_save_path)
+        draw_audit(measures, data, args.plot_save_path)
         print(f"Picture: {args.plot_save_path}")
 
 

@@ -43,9 +43,6 @@ class Predictions:
     confidences: np.ndarray
     spreads: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.names)
-
 
 @torch.inference_mode()
 def predict(models: Sequence[nn.Module], data: LandmarkImages, batch_size: int) -> Predictions:

@@ -119,6 +119,9 @@ def some_images(count, seed):
     return images_of(names, images, landmarks, np.full((count, 2), 32.0))
 
 
+ALL_LANDMARKS = np.ones(4, bool)
+
+
 def predictions_of(annotated_px, predicted_px, sizes, **others):
     """Predictions with these landmarks in px of the original images; by default they are sure, of
     one network, and without a pixel size, and the errors are the distances at 256×256."""
@@ -148,9 +151,9 @@ def some_of(predictions, *indices):
     return Predictions(**{name: values[chosen] for name, values in of_all.items()})
 
 
-def table_of_test(predictions, split="test", limit=0.7, **others):
+def table_of_test(predictions, split="test", limit=0.7, trusted=ALL_LANDMARKS):
     """The table of a tester that found these predictions, with the review flag's limit."""
-    return prediction_table(predictions, split, "abc", limit, **others)
+    return prediction_table(predictions, split, "abc", limit, trusted)
 
 
 def arc_length(long, short):

@@ -51,12 +51,15 @@ def test_an_annotation_that_is_not_complete_is_not_counted_as_implausible():
 @pytest.mark.parametrize(("matched", "asked"), [(49.99, True), (50.0, False)])
 def test_names_are_questioned_where_matched_ends_more_than_halve_the_mean_error(matched, asked):
     """By the images with four ends alone: of the second image one is not known."""
-    by_name = np.array([[80.0, 100, 100, 120], [0, 0, 0, np.nan]])
-    by_match = np.array([[matched] * 4, [0, 0, 0, np.nan]])
-    text = describe_other_rule(by_name, by_match)
+    found = 2 * matched  # px below the ends of BPD; each end of OFD is found where the other is
+    length = 200 - found
+    annotated = np.array([[[0, 0], [0, length], [900, 0], [990, 0]]] * 2)
+    predicted = np.array([[[0, length], [0, 0], [900, found], [990, found]]] * 2)
+    annotated[1, 3] = np.nan
+    text = describe_other_rule(annotated, predicted)
     assert bool(text) is asked
     if asked:
         printed = single_spaced(text)
         assert "four ends is 100.00 px by name and 49.99 px with the ends named as it" in printed
         assert "(ReadMe_Complete.txt, DATA FORMAT)?" in printed
-    assert describe_other_rule(by_name[1:], by_match[1:]) == ""
+    assert describe_other_rule(annotated[1:], predicted[1:]) == ""

@@ -17,8 +17,7 @@ from common.comparison.inputs import NUMBERS, read_test
 from common.comparison.recipes import compare_recipes
 from common.comparison.text import best_of
 from common.ground_truth import LANDMARKS, landmark_columns
-from common.results.table import prediction_table
-from tests.conftest import ellipse, files_in, refused, single_spaced
+from tests.conftest import ellipse, files_in, images_of, refused, single_spaced, table_of_test
 
 NAMES = [f"{i:03d}_HC.png" for i in range(12)]
 SOME_ERRORS = np.random.default_rng(0).lognormal(2, 1, (12, 4))
@@ -152,9 +151,10 @@ def test_the_order_of_the_rows_does_not_matter(capsys):
 
 
 def test_what_a_tester_writes_lacks_nothing(predictions):
-    table = prediction_table(predictions, "test", "abc", review_confidence=0.7)
-    annotated, predicted, rate = predictions.annotated, predictions.predicted, predictions.rate
-    columns, _ = reader_columns(predictions.annotated_px, annotated, annotated, predicted, rate)
+    table = table_of_test(predictions)
+    images, annotated = torch.zeros(2, 1, 256, 256), torch.tensor(predictions.annotated)
+    data = images_of("ab", images, annotated, predictions.sizes, predictions.rate)
+    columns = reader_columns(predictions.annotated_px, data, predictions.predicted)
     table.join(columns).to_csv("a.csv", index=False)
     columns = set(read_test("a.csv"))
     assert set(NUMBERS) <= columns

@@ -8,7 +8,8 @@ import pandas as pd
 from common.annotation_quality.audit_table import implausibility, plausible_shares
 from common.annotation_quality.biometry import LIMITS, within_limits
 from common.basics import drawing
-from common.images import LandmarkImages
+from common.ground_truth import landmark_values
+from common.images import LandmarkImages, to_256
 
 WORST_SHOWN = 9
 # Of each measure, the end of its axis and its label.
@@ -19,12 +20,10 @@ SHOWN = {
 }
 
 
-def draw_audit(
-    table: pd.DataFrame, data: LandmarkImages, second: np.ndarray | None, path: str
-) -> None:
+def draw_audit(table: pd.DataFrame, data: LandmarkImages, path: str) -> None:
     """Draw the three measures of an audit_table with their limits, the plausible_shares along the
-    rows, and the worst images, nine at most, with the landmarks of one or both readers. second:
-    those of the second reader [N, 4, 2], in px of the 256×256 images."""
+    rows, and the worst images, nine at most, with the landmarks of one or, if the table has those
+    of a second, of both readers."""
     beyond = implausibility(table)
     worst = beyond[beyond > 0].nlargest(WORST_SHOWN).index
     picture = drawing.new_picture(18, 17)
@@ -39,15 +38,17 @@ def draw_audit(
     grid = list(bottom.subplots(3, 3).flat)
     for axis in grid[len(worst) :]:
         axis.set_axis_off()
+    readers = {"ground truth": data.landmarks.numpy()}
+    if "ofd_1_second_x" in table:
+        second = landmark_values(table, "second_x", "second_y")
+        readers["second reader"] = to_256(second, data.sizes)
     for axis, index in zip(grid, worst):
-        one = slice(index, index + 1)
-        (image,), (landmarks,) = (part.cpu() for part in data.batch(one))
+        (image,), _ = data.batch(slice(index, index + 1))
         drawing.show_image(axis, image)
         width, height = data.sizes[index]
         axis.set_aspect(height / width)  # as the original, of which these are the pixels
-        drawing.mark_landmarks(axis, landmarks, "ground truth")
-        if second is not None:
-            drawing.mark_landmarks(axis, second[index], "second reader")
+        for reader, landmarks in readers.items():
+            drawing.mark_landmarks(axis, landmarks[index], reader)
         row = table.loc[index]
         measures = f"{row['angle']:.0f}°, midpoints {row['midpoint_distance']:.2f}"
         title = f"{drawing.shorten(data.names[index])}\n{measures}, ratio {row['ratio']:.2f}"

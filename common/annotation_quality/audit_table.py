@@ -19,7 +19,7 @@ def audit_table(table: pd.DataFrame, splits: dict[str, pd.DataFrame]) -> pd.Data
     subjects = find_subjects(table)
     if subjects is not None:
         columns["subject"] = subjects
-    return pd.DataFrame(columns).join(measure_axes(landmark_values(table, "x", "y"), table.index))
+    return pd.DataFrame(columns).join(measure_axes(landmark_values(table, "x", "y")))
 
 
 def implausibility(measures: pd.DataFrame) -> pd.Series:
@@ -39,8 +39,9 @@ def plausible_shares(measures: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     ten rows, each is a part."""
     number = len(measures)
     bounds = np.linspace(0, number, min(PARTS, number) + 1).round().astype(int)
-    parts = (measures["plausible"].iloc[a:b].dropna() for a, b in zip(bounds, bounds[1:]))
-    return bounds, np.array([part.astype(float).mean() for part in parts])
+    plausible = measures["plausible"].astype(float)  # NaN where a landmark is missing
+    shares = [plausible.iloc[start:end].mean() for start, end in zip(bounds, bounds[1:])]
+    return bounds, np.array(shares)
 
 
 def describe_audit(
@@ -83,7 +84,7 @@ def audited_groups(measures: pd.DataFrame) -> dict[str, np.ndarray]:
     groups = {"All images": np.ones(len(measures), bool)}
     if "split" in measures:
         groups |= {f"In {name}": (measures["split"] == name).to_numpy() for name in SPLITS}
-    for name, value in (("Plausible", True), ("Implausible", False)):
-        is_in = measures["plausible"].eq(value).fillna(False)  # NA where a landmark is missing
-        groups[f"{name} annotations"] = is_in.to_numpy(bool)
+    plausible = measures["plausible"]  # NA where a landmark is missing
+    groups["Plausible annotations"] = plausible.fillna(False).to_numpy(bool)
+    groups["Implausible annotations"] = ~plausible.fillna(True).to_numpy(bool)
     return groups

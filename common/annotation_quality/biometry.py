@@ -35,9 +35,9 @@ def circumference(diameters: np.ndarray) -> np.ndarray:
     return np.pi * (longer + shorter) * (1 + 3 * h / (10 + np.sqrt(4 - 3 * h)))
 
 
-def measure_axes(landmarks: np.ndarray, index: pd.Index | None = None) -> pd.DataFrame:
+def measure_axes(landmarks: np.ndarray) -> pd.DataFrame:
     """Measure whether OFD and BPD, of landmarks [N, 4, 2] in px of the original images, can be the
-    two axes of a head: the audit's rule. index: that of the returned table.
+    two axes of a head: the audit's rule.
 
     Returns `ofd_px` and `bpd_px`, the lengths; `angle`, the acute angle between the two in
     degrees; `midpoint_distance`, over the longer one; `ratio` of the shorter to the longer one;
@@ -52,16 +52,14 @@ def measure_axes(landmarks: np.ndarray, index: pd.Index | None = None) -> pd.Dat
     with np.errstate(invalid="ignore"):  # 0 / 0
         cosine = np.abs((vectors[:, 0] * vectors[:, 1]).sum(axis=-1)) / lengths.prod(axis=1)
         distance = np.linalg.norm(midpoints[:, 0] - midpoints[:, 1], axis=-1)
-        measures = pd.DataFrame(
-            {
-                "ofd_px": lengths[:, 0],
-                "bpd_px": lengths[:, 1],
-                "angle": np.degrees(np.arccos(np.minimum(cosine, 1))),  # rounding can exceed 1
-                "midpoint_distance": distance / longer,
-                "ratio": shorter / longer,
-            },
-            index=index,
-        )
+        columns = {
+            "ofd_px": lengths[:, 0],
+            "bpd_px": lengths[:, 1],
+            "angle": np.degrees(np.arccos(np.minimum(cosine, 1))),  # rounding can exceed 1
+            "midpoint_distance": distance / longer,
+            "ratio": shorter / longer,
+        }
+    measures = pd.DataFrame(columns)
     plausible = within_limits(measures).all(axis=1).astype("boolean")
     return measures.assign(plausible=plausible.mask(np.isnan(lengths).any(axis=1)))
 
@@ -83,11 +81,11 @@ def describe_data(splits: dict[str, pd.DataFrame]) -> str:
     subject of training, where that is known."""
     table = pd.concat(splits.values())
     lines = [f"Loaded {len(table)} images"]
-    plausible = measure_axes(landmark_values(table, "x", "y"), table.index)["plausible"]
+    plausible = measure_axes(landmark_values(table, "x", "y"))["plausible"]
     in_test = ""
     if "test" in splits:
         lines.append(" | ".join(f"{name.capitalize()}: {len(s)}" for name, s in splits.items()))
-        of_test = plausible[splits["test"].index]
+        of_test = measure_axes(landmark_values(splits["test"], "x", "y"))["plausible"]
         in_test = f", {of_test.sum()} of {of_test.count()} in test"
     if plausible.count():
         share = f"{plausible.sum()} of {plausible.count()} annotations are plausible"

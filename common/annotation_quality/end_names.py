@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from common import UserError
+from common.annotation_quality.second_reader import EIGHT_ORDERS, match_ends
 from common.ground_truth import LANDMARKS, landmark_values, plain_column
 
 MIN_NAMED_BY_DIRECTION = 0.75  # of the rows: 0.5 is chance, the report's file has 0.94 and 0.96
@@ -23,17 +24,13 @@ def order_by_direction(landmarks: np.ndarray) -> np.ndarray:
     landmarks: [N, 4, 2], (x, y) in px, y downwards. An image of which an end is NaN keeps its
     names: the direction of one diameter, at least, is not known.
     """
-    ends = landmarks.reshape(-1, 2, 2, 2)  # image, diameter, end, (x, y)
-    across, down = np.moveaxis(np.abs(ends[:, :, 1] - ends[:, :, 0]), -1, 0)
-    steepness = np.arctan2(down, across)  # [N, 2]: 0 is level, π/2 upright
-    order = np.tile(np.arange(4), (len(landmarks), 1))
-    order[steepness[:, 1] > steepness[:, 0]] = [2, 3, 0, 1]
-    x, y = np.moveaxis(np.take_along_axis(landmarks, order[..., None], axis=1), -1, 0)
-    ofd_is_reversed, bpd_is_reversed = y[:, 0] > y[:, 1], x[:, 2] > x[:, 3]
-    order[ofd_is_reversed] = order[ofd_is_reversed][:, [1, 0, 2, 3]]
-    order[bpd_is_reversed] = order[bpd_is_reversed][:, [0, 1, 3, 2]]
-    order[np.isnan(landmarks).any(axis=(1, 2))] = np.arange(4)
-    return order
+    x, y = np.moveaxis(landmarks[:, EIGHT_ORDERS], -1, 0)  # image, way to name the ends, end
+    across, down = (np.abs(axis[..., 1::2] - axis[..., ::2]) for axis in (x, y))
+    steepness = np.arctan2(down, across)  # image, way, diameter: 0 is level, π/2 upright
+    ofd_is_upright = steepness[..., 0] >= steepness[..., 1]
+    is_right = ofd_is_upright & (y[..., 0] <= y[..., 1]) & (x[..., 2] <= x[..., 3])
+    # The first way that is right; where none is, the first of all, which keeps the names.
+    return EIGHT_ORDERS[is_right.argmax(axis=1)]
 
 
 def rename_ends(cells: pd.DataFrame, order: np.ndarray, csv_path: str) -> pd.DataFrame:
@@ -80,16 +77,18 @@ def describe_end_names(table: pd.DataFrame) -> str:
     )
 
 
-def describe_other_rule(errors: np.ndarray, matched: np.ndarray) -> str:
+def describe_other_rule(annotated: np.ndarray, predicted: np.ndarray) -> str:
     """Return a question where the mean error of the images with four annotated ends falls below
-    half once their ends are matched, else "". errors, matched: [N, 4] in px of the 256×256 image,
-    by name and with the ends matched; NaN where a landmark is not annotated."""
-    is_complete = np.isfinite(errors).all(axis=1)
-    by_name, best = errors[is_complete], matched[is_complete]
+    half once their ends are matched, else "". annotated, predicted: [N, 4, 2] in px of the 256×256
+    image."""
+    is_complete = np.isfinite(annotated).all(axis=(1, 2))
+    annotated, predicted = annotated[is_complete], predicted[is_complete]
+    by_name = np.linalg.norm(predicted - annotated, axis=-1)
+    _, best = match_ends(annotated, predicted)
     if best.sum() >= by_name.sum() / 2:  # or there is none
         return ""
     return (
         f"The mean error of images with four ends is {by_name.mean():.2f} px by name and "
         f"{best.mean():.2f} px with the ends\nnamed as it suits each image best. Are they named "
-        "by another rule than in training\n(ReadMe_Complete.txt, DATA FORMAT)?"
+        "by another rule than in training\n(ReadMe_Complete.txt, DATA FORMAT)?\n\n"
     )

@@ -13,9 +13,9 @@ import pandas as pd
 
 from common import UserError, ground_truth
 from common.annotation_quality.biometry import circumference, diameters
-from common.evaluation import BANDS
+from common.evaluation import BANDS, band_shares, error_figures
 from common.ground_truth import NAME_COLUMN, landmark_columns, landmark_values, plain_name
-from common.images import LandmarkImages, check_landmarks
+from common.images import LandmarkImages, check_landmarks, to_256
 
 UNLIKELY_SHARE = 0.9  # of the distances above 50 px: between two readers of one image they are few
 SAME_PX = 1e-3  # at 256×256: float32 moves a landmark by less, and two readers are farther apart
@@ -36,68 +36,52 @@ EIGHT_ORDERS = np.array(
 )
 
 
-def are_comparable(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Return in which images two readers' landmarks, [N, 4, 2] each, can be matched: bool [N]. One
-    must know all four ends and the other at least three. With fewer, the ends that happen to be
-    known decide which diameter is taken for which, and they cross."""
-    is_known = np.isfinite([landmarks, reference]).all(axis=-1)  # reader, image, end
-    return is_known.sum(axis=(0, 2)) >= 4 + 3
+def match_ends(landmarks: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Match the ends of each image's two diameters with those of a reference: of the EIGHT_ORDERS,
+    the one with the lowest mean distance.
 
+    landmarks, reference: [N, 4, 2]; one of the two must know all four ends of the image, and the
+    other at least three. With fewer, the ends that happen to be known decide which diameter is
+    taken for which, and they cross; the image keeps its names then, and has no distances.
 
-def in_best_order(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Match the ends of each image's two diameters with those of a reference: which diameter is
-    called OFD, and which end 1, are conventions. Of the EIGHT_ORDERS, the lowest mean distance
-    decides.
-
-    landmarks, reference: [N, 4, 2]; where they are not comparable, the image keeps its names.
-    Returns the order [N, 4]: landmarks[n, order[n, i]] is matched with reference[n, i].
+    Returns the order [N, 4], landmarks[n, order[n, i]] being matched with reference[n, i]; and
+    their distances [N, 4], NaN where one of the two does not know the landmark.
     """
     every_way = landmarks[:, EIGHT_ORDERS]  # image, way, end, (x, y)
     distances = np.linalg.norm(every_way - reference[:, None], axis=-1)
     # Of an end that one of the two does not know there is no distance, whichever the way. So every
     # way has as many, and the lowest sum is that with the lowest mean.
-    best = EIGHT_ORDERS[np.nansum(distances, axis=-1).argmin(axis=-1)]
-    is_comparable = are_comparable(landmarks, reference)[:, None]
-    return np.where(is_comparable, best, EIGHT_ORDERS[0])
-
-
-def matched_distances(landmarks: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Return how far apart two readers' landmarks of the same images are, their ends matched:
-    [N, 4, 2] each → [N, 4], NaN where one of the two does not know the landmark, and in images that
-    are not comparable."""
-    order = in_best_order(landmarks, reference)
-    matched = np.take_along_axis(landmarks, order[..., None], axis=1)
-    distances = np.linalg.norm(matched - reference, axis=-1)
-    return np.where(are_comparable(landmarks, reference)[:, None], distances, np.nan)
+    best = np.nansum(distances, axis=-1).argmin(axis=-1)
+    is_known = np.isfinite([landmarks, reference]).all(axis=-1)  # reader, image, end
+    is_comparable = is_known.sum(axis=(0, 2)) >= 4 + 3
+    best[~is_comparable] = 0  # the names as they are
+    of_best = distances[np.arange(len(best)), best]
+    return EIGHT_ORDERS[best], np.where(is_comparable[:, None], of_best, np.nan)
 
 
 def reader_columns(
-    second: np.ndarray,
-    at_256: np.ndarray,
-    annotated: np.ndarray,
-    predicted: np.ndarray | None = None,
-    rate: np.ndarray | float = np.nan,
-) -> tuple[pd.DataFrame, np.ndarray]:
+    second: np.ndarray, data: LandmarkImages, predicted: np.ndarray | None = None
+) -> pd.DataFrame:
     """Return the columns of a second reader for a table: its landmarks in px of the original
-    images, under the names of the annotated ones that they are matched with; the distances of PAIRS
-    in px of the 256×256 image, those to predictions under the names of the predicted ones; and,
-    where the pixel size of any image is known, the circumference of the head in mm. Return also its
-    landmarks in px of the 256×256 image under the names of the annotated ones.
+    images, under the names of the annotated ones that they are matched with; and the distances of
+    PAIRS in px of the 256×256 image, those to predictions under the names of the predicted ones.
+    Beside predictions, and where the pixel size of any image is known, also the circumference of
+    the head in mm.
 
-    second: [N, 4, 2] in px of the original images. at_256: the same in px of the 256×256 image, as
-    are annotated and predicted. rate: [N], mm per px of the original images.
+    second: [N, 4, 2] in px of the original images. predicted: in px of the 256×256 image.
     """
-    order = in_best_order(at_256, annotated)
-    second, at_256 = (np.take_along_axis(p, order[..., None], axis=1) for p in (second, at_256))
-    columns = {"second_x": second[..., 0], "second_y": second[..., 1]}
-    columns[SECOND_ERROR] = matched_distances(at_256, annotated)
+    at_256 = to_256(second, data.sizes)
+    annotated = data.landmarks.numpy().astype(np.float64)
+    order, to_annotated = match_ends(at_256, annotated)
+    second = np.take_along_axis(second, order[..., None], axis=1)
+    columns = {"second_x": second[..., 0], "second_y": second[..., 1], SECOND_ERROR: to_annotated}
     if predicted is not None:
-        columns[PREDICTED_TO_SECOND] = matched_distances(at_256, predicted)
-        columns[MATCHED] = matched_distances(annotated, predicted)
+        _, columns[PREDICTED_TO_SECOND] = match_ends(at_256, predicted)
+        _, columns[MATCHED] = match_ends(annotated, predicted)
     table = pd.DataFrame(landmark_columns(columns))
-    if np.isfinite(rate).any():
-        table["second_hc_mm"] = rate * circumference(diameters(second))
-    return table, at_256
+    if predicted is not None and np.isfinite(data.rate).any():
+        table["second_hc_mm"] = data.rate * circumference(diameters(second))
+    return table
 
 
 def read_second_reader(csv_path: str, data: LandmarkImages) -> np.ndarray:
@@ -137,14 +121,14 @@ def describe_readers(table: pd.DataFrame, groups: dict[str, np.ndarray]) -> str:
             if f"ofd_1_{column}" not in table:  # an audit's, without predictions
                 continue
             px = landmark_values(table[is_in], column)[..., 0]
-            known = pd.Series(px[np.isfinite(px)])
+            six, shares = error_figures(px), list(band_shares(px).values())
             rows[group, pair] = {
                 "images": np.isfinite(px).any(axis=1).sum(),
-                "landmarks": len(known),
-                "mean": known.mean(),
-                "median": known.median(),
-                "≤10 px, %": 100 * (known <= BANDS[0]).mean(),
-                ">50 px, %": 100 * (known > BANDS[2]).mean(),
+                "landmarks": np.isfinite(px).sum(),
+                "mean": six["Mean"],
+                "median": six["Median"],
+                "≤10 px, %": shares[0],
+                ">50 px, %": shares[-1],
             }
             if "second_hc_mm" in table:
                 off = (table[length] - table[reference])[is_in]

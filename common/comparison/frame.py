@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from common.annotation_quality.second_reader import MATCHED, PREDICTED_TO_SECOND
-from common.comparison.inputs import PLAUSIBLE, errors_of
+from common.comparison.inputs import PLAUSIBLE
 from common.comparison.recipes import compare_recipes, pairs_won
 from common.ground_truth import NAME_COLUMN
 from common.results.intervals import interval, resampled_figures
-from common.results.metrics import ERROR, all_figures
+from common.results.metrics import ERROR, all_figures, errors_of
 
 COLUMNS = ["images", "figure", "test", "value", "low", "high", "lowest", "highest", "trainings"]
 ALL_IMAGES, TRAINING = "All images", "Training"

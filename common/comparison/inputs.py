@@ -11,7 +11,7 @@ import pandas as pd
 from common import RowErrors, UserError, ground_truth
 from common.annotation_quality.second_reader import MATCHED, PREDICTED_TO_SECOND
 from common.ground_truth import LANDMARKS, NAME_COLUMN, RATE_COLUMN
-from common.results.metrics import ERROR, LENGTHS
+from common.results.metrics import ERROR, LENGTHS, errors_of
 
 TOLERANCE = 1e-6  # px, mm, or mm per px: what is farther apart is not the same
 PLAUSIBLE, SHA256 = "annotation_plausible", "model_sha256"
@@ -115,11 +115,6 @@ def check_repeated(names: list[str], paths: list[str], tables: list[pd.DataFrame
                 other = seen[name, what]
                 raise UserError(f"{path}: is of the same weights as {other}, also named {name}")
             seen[name, what] = path
-
-
-def errors_of(table: pd.DataFrame, column: str = ERROR) -> np.ndarray:
-    """Return these errors of a table: [N, 4] in px of the 256×256 image."""
-    return ground_truth.landmark_values(table, column)[..., 0]
 
 
 def read_training(path: str) -> tuple[dict[str, float], list[str]]:

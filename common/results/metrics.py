@@ -13,11 +13,16 @@ TARGET_MM = 5  # how exact a landmark or a length should be (report, "Clinical R
 LENGTHS = (*DIAMETERS, "hc")  # the two diameters and the circumference of the head, as in columns
 
 
+def errors_of(table: pd.DataFrame, column: str = ERROR) -> np.ndarray:
+    """Return these errors of each landmark: [N, 4] in px of the 256×256 image."""
+    return landmark_values(table, column)[..., 0]
+
+
 def all_figures(table: pd.DataFrame, column: str = ERROR) -> dict[str, float]:
     """Return every figure of a tester's table, or of some of its rows, by name: the report's, the
     shares of the images in each band by their mean error, and the errors of the lengths. What is
     not known is NaN. column: of each landmark, the errors by which the test is judged."""
-    errors = landmark_values(table, column)[..., 0]
+    errors = errors_of(table, column)
     is_annotated = np.isfinite(errors).any(axis=1)
     of_images = np.nanmean(errors[is_annotated], axis=1)
     figures = {"Images": float(is_annotated.sum()), "Landmarks": float(np.isfinite(errors).sum())}

@@ -3,67 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Callable
 
 import numpy as np
-from torch import Tensor
+import pandas as pd
 from tqdm import tqdm
 
 from common.basics import drawing
-from common.evaluation import Predictions
-from common.ground_truth import LANDMARK_NAMES
-from common.images import LandmarkImages
+from common.ground_truth import LANDMARK_NAMES, landmark_values
+from common.images import LandmarkImages, to_256
+from common.results.metrics import errors_of
 
 
-def draw_predictions(
-    data: LandmarkImages,
-    predictions: Predictions,
-    flagged: np.ndarray,
-    second: np.ndarray | None = None,
-    all_images: bool = False,
-) -> drawing.Figure | Iterator[drawing.Figure]:
-    """Draw six images, evenly spaced over the data, a row each: ground truth, prediction, and both;
-    or, where nothing is annotated, image and prediction. Or draw pages with all images, six a page,
-    with both. Images that are flagged for review, bool [N], get a red frame.
-
-    second: a second reader's landmarks [N, 4, 2] in px of the 256×256 image, if there are any.
-    """
-    landmarks = {"ground truth": predictions.annotated, "predicted": predictions.predicted}
-    if second is not None:
-        landmarks["second reader"] = second
-
-    def draw(axes: Sequence[drawing.Axes], index: int) -> None:
-        image = data.batch(slice(index, index + 1))[0][0].cpu()
-        of_image = {kind: of_all[index] for kind, of_all in landmarks.items()}
-        errors = predictions.errors[index]
-        is_known = np.isfinite(errors)
-        error = (
-            f"mean error {errors[is_known].mean():.1f} px" if is_known.any() else "not annotated"
-        )
-        _draw_image(axes, drawing.shorten(predictions.names[index]), image, of_image, error)
-        if flagged[index]:
-            _frame(axes)
-
-    if all_images:
-        return _pages(draw, len(predictions))
-    chosen = np.unique(np.linspace(0, len(predictions) - 1, 6).round().astype(int))
-    columns = 3 if np.isfinite(predictions.errors).any() else 2
+def draw_predictions(data: LandmarkImages, table: pd.DataFrame) -> drawing.Figure:
+    """Draw six images, evenly spaced over a tester's table of the data, a row each: ground truth,
+    prediction, and both; or, where nothing is annotated, image and prediction. A second reader's
+    landmarks, if the table has any, are drawn too. What is flagged for review gets a red frame."""
+    chosen = np.unique(np.linspace(0, len(data) - 1, 6).round().astype(int))
+    columns = 3 if np.isfinite(errors_of(table)).any() else 2
     picture = drawing.new_picture(4 * columns, 4.25 * len(chosen))
     rows = picture.subplots(len(chosen), columns, squeeze=False)
     for axes, index in zip(rows, chosen):
-        draw(axes, index)
+        _draw_image(axes, data, table, index)
     drawing.add_legend(picture, rows.flat)
     return picture
 
 
-def _pages(draw: Callable[..., None], count: int) -> Iterator[drawing.Figure]:
-    """Yield pages with all images, six a page, each in one panel."""
-    for start in tqdm(range(0, count, 6), "Drawing", leave=False, unit="page"):
+def draw_all_predictions(data: LandmarkImages, table: pd.DataFrame) -> Iterator[drawing.Figure]:
+    """Draw pages with all images, six a page, each in one panel with all landmarks; otherwise as
+    draw_predictions does."""
+    for start in tqdm(range(0, len(data), 6), "Drawing", leave=False, unit="page"):
         picture = drawing.new_picture(8, 12.75)
         axes = list(picture.subplots(3, 2).flat)
         for axis, index in zip(axes, range(start, start + 6)):
-            if index < count:
-                draw([axis], index)
+            if index < len(data):
+                _draw_image([axis], data, table, index)
             else:
                 axis.set_axis_off()
         drawing.add_legend(picture, axes)
@@ -71,16 +44,21 @@ def _pages(draw: Callable[..., None], count: int) -> Iterator[drawing.Figure]:
 
 
 def _draw_image(
-    axes: Sequence[drawing.Axes],
-    name: str,
-    image: Tensor,
-    landmarks: dict[str, np.ndarray],
-    error: str,
+    axes: Sequence[drawing.Axes], data: LandmarkImages, table: pd.DataFrame, index: int
 ) -> None:
-    """Draw an image with its landmarks by kind, [4, 2] each: in three panels the ground truth, the
-    prediction, and all; in two, none and all; in one, all. The last one joins what was annotated
-    and what was found of each landmark by a line."""
-    everything = tuple(landmarks)
+    """Draw an image with its landmarks: in three panels the ground truth, the prediction, and all;
+    in two, none and all; in one, all. The last one joins what was annotated and what was found of
+    each landmark by a line."""
+    one, row = data[index : index + 1], table[index : index + 1]
+    landmarks = {"ground truth": one.landmarks[0].numpy()}
+    for kind, start in (("predicted", "pred"), ("second reader", "second")):
+        if f"ofd_1_{start}_x" in table:
+            points = landmark_values(row, f"{start}_x", f"{start}_y")
+            landmarks[kind] = to_256(points, one.sizes)[0]
+    errors = errors_of(row)
+    is_known = np.isfinite(errors)
+    error = f"mean error {errors[is_known].mean():.1f} px" if is_known.any() else "not annotated"
+    name, everything = drawing.shorten(one.names[0]), tuple(landmarks)
     panels = {
         1: [(f"{name}\n{error}", everything)],
         2: [(name, ()), ("prediction", everything)],
@@ -90,6 +68,7 @@ def _draw_image(
             (f"overlay, {error}", everything),
         ],
     }
+    (image,), _ = one.batch(slice(1))
     for axis, (title, kinds) in zip(axes, panels[len(axes)]):
         drawing.show_image(axis, image)
         axis.set_title(title, parse_math=False)
@@ -97,6 +76,8 @@ def _draw_image(
             drawing.mark_landmarks(axis, landmarks[kind], kind)
     for color, *pair in zip(drawing.COLORS, landmarks["ground truth"], landmarks["predicted"]):
         axes[-1].plot(*np.transpose(pair), "-", color=color, linewidth=1)
+    if row["review"].all():
+        _frame(axes)
 
 
 def _frame(axes: Sequence[drawing.Axes]) -> None:

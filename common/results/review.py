@@ -7,18 +7,15 @@ import textwrap
 import numpy as np
 import pandas as pd
 
-from common.ground_truth import LANDMARKS, NAME_COLUMN, landmark_values
-from common.results.metrics import ERROR
+from common.ground_truth import NAME_COLUMN, landmark_values
+from common.results.metrics import errors_of
 
 REVIEW_ERROR = 20  # px at 256×256 (report, "Recommendations for clinical use")
 SHARE_TO_FIND = 0.8  # of the landmarks that are farther off, by the review flag
 MAX_NAMES_SHOWN = 20
-ALL_LANDMARKS = np.ones(len(LANDMARKS), bool)
 
 
-def review_rules(
-    table: pd.DataFrame, limit: float, trusted: np.ndarray = ALL_LANDMARKS
-) -> dict[str, np.ndarray]:
+def review_rules(table: pd.DataFrame, limit: float, trusted: np.ndarray) -> dict[str, np.ndarray]:
     """Return which images of a tester's table each rule flags for review: name → bool [N].
 
     limit: the confidence that every landmark of an image must reach. trusted: bool [4], the
@@ -27,8 +24,8 @@ def review_rules(
     values = landmark_values(table, "confidence", "spread_px256")[:, trusted]
     confidences, spreads = values[..., 0], values[..., 1]
     rules = {}
-    if table["prediction_plausible"].notna().any():  # it is not known unless all four are trusted
-        rules["implausible prediction"] = ~table["prediction_plausible"].fillna(True).to_numpy(bool)
+    if trusted.all():  # or it is not known
+        rules["implausible prediction"] = ~table["prediction_plausible"].to_numpy(bool)
     if not np.isnan(spreads).all():  # a single network has none
         rules[f"spread above {REVIEW_ERROR} px"] = (spreads > REVIEW_ERROR).any(axis=1)
     is_sure = (confidences >= limit).all(axis=1)  # NaN is flagged too
@@ -36,31 +33,23 @@ def review_rules(
     return rules
 
 
-def needs_review(
-    table: pd.DataFrame, limit: float, trusted: np.ndarray = ALL_LANDMARKS
-) -> np.ndarray:
+def needs_review(table: pd.DataFrame, limit: float, trusted: np.ndarray) -> np.ndarray:
     """Return which images are flagged by any of the review_rules: bool [N]."""
     return np.any(list(review_rules(table, limit, trusted).values()), axis=0)
 
 
-def _is_far_off(table: pd.DataFrame, trusted: np.ndarray) -> np.ndarray:
-    """Return which of the trusted landmarks are more than REVIEW_ERROR off: bool [N, trusted]."""
-    return landmark_values(table, ERROR)[:, trusted, 0] > REVIEW_ERROR
-
-
-def choose_review_confidence(
-    table: pd.DataFrame, trusted: np.ndarray = ALL_LANDMARKS
-) -> float | None:
+def choose_review_confidence(table: pd.DataFrame, trusted: np.ndarray) -> float | None:
     """Return the lowest limit of the confidence, in steps of 0.05, at which review_rules together
     flag the images of at least 80 % of the landmarks more than 20 px off; None where no limit does.
 
     table: of validation images; those with a plausible annotation count.
     """
     table = table[is_plausible_row(table)]
-    wrong = _is_far_off(table, trusted)
-    for limit in np.arange(0, 1.05, 0.05).round(2) if wrong.any() else ():
+    wrong = errors_of(table)[:, trusted] > REVIEW_ERROR
+    enough = SHARE_TO_FIND * wrong.sum()
+    for limit in np.arange(0, 1.05, 0.05).round(2):
         found = wrong[needs_review(table, limit, trusted)].sum()
-        if found >= SHARE_TO_FIND * wrong.sum():
+        if 0 < enough <= found:
             return limit
     return None
 
@@ -78,11 +67,11 @@ def groups(table: pd.DataFrame) -> dict[str, np.ndarray]:
     }
 
 
-def describe_review(table: pd.DataFrame, trusted: np.ndarray = ALL_LANDMARKS) -> str:
+def describe_review(table: pd.DataFrame, trusted: np.ndarray) -> str:
     """Say which images of a tester's table are flagged, by which rule, least confident first, and
     what that finds; for validation images, which limit of the confidence would do."""
     flagged, limit = table["review"].to_numpy(bool), table["review_confidence"].iloc[0]
-    wrong = _is_far_off(table, trusted)
+    wrong = errors_of(table)[:, trusted] > REVIEW_ERROR
     lines = [f"Review: {flagged.sum()} of {len(flagged)} images flagged"]
     far_off = f"of the {wrong.sum()} landmarks more than {REVIEW_ERROR} px off"
     for rule, is_flagged in {**review_rules(table, limit, trusted), "together": flagged}.items():

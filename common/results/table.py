@@ -7,7 +7,7 @@ from common.annotation_quality.biometry import circumference, diameters, measure
 from common.evaluation import Predictions
 from common.ground_truth import NAME_COLUMN, RATE_COLUMN, landmark_columns
 from common.results.metrics import ERROR, LENGTHS
-from common.results.review import ALL_LANDMARKS, needs_review
+from common.results.review import needs_review
 
 
 def prediction_table(
@@ -15,27 +15,27 @@ def prediction_table(
     split: str,
     model_sha256: str,
     review_confidence: float,
-    trusted: np.ndarray = ALL_LANDMARKS,
+    trusted: np.ndarray,
 ) -> pd.DataFrame:
     """Return what is known of each image after a test; the rest is NaN. The columns are explained
     in ReadMe_Complete.txt, FILES AND COLUMNS. trusted: bool [4], the landmarks whose predictions
     mean something; without the others, whether a prediction is plausible is not known."""
-    meant = np.where(trusted[:, None], predictions.predicted_px, np.nan)
+    annotated, predicted = predictions.annotated_px, predictions.predicted_px
+    errors_px = np.linalg.norm(predicted - annotated, axis=-1)
+    meant = np.where(trusted[:, None], predicted, np.nan)
     columns = {
         NAME_COLUMN: predictions.names,
         "split": split,
-        "annotation_plausible": measure_axes(predictions.annotated_px)["plausible"].array,
-        "prediction_plausible": measure_axes(meant)["plausible"].array,
+        "annotation_plausible": measure_axes(annotated)["plausible"],
+        "prediction_plausible": measure_axes(meant)["plausible"],
         "review_confidence": review_confidence,
         "model_sha256": model_sha256,
     }
-    off = predictions.predicted_px - predictions.annotated_px
-    errors_px = np.linalg.norm(off, axis=-1)
     by_landmark = {
-        "x": predictions.annotated_px[..., 0],
-        "y": predictions.annotated_px[..., 1],
-        "pred_x": predictions.predicted_px[..., 0],
-        "pred_y": predictions.predicted_px[..., 1],
+        "x": annotated[..., 0],
+        "y": annotated[..., 1],
+        "pred_x": predicted[..., 0],
+        "pred_y": predicted[..., 1],
         ERROR: predictions.errors,
         "error_px": errors_px,
         "confidence": predictions.confidences,
@@ -46,18 +46,18 @@ def prediction_table(
         columns[RATE_COLUMN] = predictions.rate
         by_landmark["error_mm"] = predictions.rate[:, None] * errors_px
     columns |= landmark_columns(by_landmark)
-    annotated, predicted = map(_lengths, (predictions.annotated_px, predictions.predicted_px))
-    for i, length in enumerate(LENGTHS):
-        columns |= {f"{length}_px": annotated[:, i], f"{length}_pred_px": predicted[:, i]}
+    lengths = zip(LENGTHS, _lengths(annotated), _lengths(predicted))
+    for length, in_annotation, in_prediction in lengths:
+        columns |= {f"{length}_px": in_annotation, f"{length}_pred_px": in_prediction}
         if has_rate:
-            columns[f"{length}_mm"] = predictions.rate * annotated[:, i]
-            columns[f"{length}_pred_mm"] = predictions.rate * predicted[:, i]
+            columns[f"{length}_mm"] = predictions.rate * in_annotation
+            columns[f"{length}_pred_mm"] = predictions.rate * in_prediction
     table = pd.DataFrame(columns)
     table.insert(4, "review", needs_review(table, review_confidence, trusted))
     return table
 
 
 def _lengths(landmarks: np.ndarray) -> np.ndarray:
-    """Measure OFD, BPD and the circumference: [N, 4, 2] → [N, 3]."""
+    """Measure the LENGTHS, OFD, BPD and the circumference: [N, 4, 2] → [3, N]."""
     of_both = diameters(landmarks)
-    return np.column_stack([of_both, circumference(of_both)])
+    return np.array([*of_both.T, circumference(of_both)])

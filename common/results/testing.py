@@ -18,15 +18,10 @@ from common.annotation_quality.biometry import describe_data
 from common.annotation_quality.end_names import describe_other_rule
 from common.basics.drawing import save_picture
 from common.basics.files import check_outputs, write_table
-from common.ground_truth import (
-    LANDMARK_NAMES,
-    NAME_COLUMN,
-    has_landmarks,
-    plain_name,
-)
+from common.ground_truth import LANDMARK_NAMES, NAME_COLUMN, has_landmarks, plain_name
 from common.models import count_parameters
 from common.results import review
-from common.results.pictures import draw_errors, draw_predictions
+from common.results.pictures import draw_all_predictions, draw_errors, draw_predictions
 from common.results.table import prediction_table
 from common.results.text import describe_test
 from common.runs.devices import make_repeatable, select_device
@@ -42,48 +37,39 @@ def run_test(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     rows, split = read_tested_rows(args)
     models, sha256, untrained = load_models(network_class, args, split, rows[NAME_COLUMN])
     data = images.load_images(rows, args.image_folder_path)
-    second, second_at_256 = None, None
+    second = None
     if args.second_csv_path:
         second = second_reader.read_second_reader(args.second_csv_path, data)
-        second_at_256 = images.to_256(second, data.sizes)
     models = [model.to(device) for model in models]
     started = time.monotonic()
     predictions = evaluation.predict(models, data.to(device), args.batch_size)
     milliseconds = 1000 * (time.monotonic() - started) / len(data)
 
     is_annotated = has_landmarks(rows).any()
-    limit, trusted = args.review_confidence, find_trusted(predictions.annotated, untrained)
+    limit, trusted = args.review_confidence, find_trusted(predictions.errors, untrained)
     table = prediction_table(predictions, split, sha256, limit, trusted)
-    flagged = table["review"].to_numpy(bool)
-    texts = [review.describe_review(table, trusted)]
+    # All is said before a file is written, whatever happens to that.
+    print(f"Predicted in {milliseconds:.1f} ms per image\n")
     if is_annotated:
-        matched = second_reader.matched_distances(predictions.annotated, predictions.predicted)
-        texts = [describe_test(table), describe_other_rule(predictions.errors, matched), *texts]
+        print(f"{describe_test(table)}\n")
+        print(describe_other_rule(predictions.annotated, predictions.predicted), end="")
+    print(f"{review.describe_review(table, trusted)}\n")
     if second is not None:
-        annotated, predicted, rate = predictions.annotated, predictions.predicted, predictions.rate
-        of_reader, second_at_256 = second_reader.reader_columns(
-            second, second_at_256, annotated, predicted, rate
-        )
-        table = table.join(of_reader)
-        texts.append(describe_by_reader(table))
-    written = []
-    try:
-        write_table(table, args.csv_save_path)
-        written.append(f"Table:       {args.csv_save_path}")
-        all_images = args.pred_save_path.lower().endswith(".pdf")
-        picture = draw_predictions(data, predictions, flagged, second_at_256, all_images)
-        pictures = [("Predictions: ", picture, args.pred_save_path)]
-        if is_annotated:
-            errors = draw_errors(predictions.errors)
-            pictures.append(("Errors:      ", errors, args.error_save_path))
-        for label, picture, path in pictures:
-            save_picture(picture, path)
-            written.append(label + path)
-        if not is_annotated:
-            written.append("Errors:      not drawn, as no landmark is annotated")
-    finally:  # whatever happens to the files
-        print(f"Predicted in {milliseconds:.1f} ms per image\n")
-        print("\n\n".join(filter(None, [*texts, "\n".join(written)])))
+        table = table.join(second_reader.reader_columns(second, data, predictions.predicted))
+        print(f"{describe_by_reader(table)}\n")
+
+    write_table(table, args.csv_save_path)
+    print(f"Table:       {args.csv_save_path}")
+    is_pdf = args.pred_save_path.lower().endswith(".pdf")
+    draw = draw_all_predictions if is_pdf else draw_predictions
+    pictures = [("Predictions: ", draw(data, table), args.pred_save_path)]
+    if is_annotated:
+        pictures.append(("Errors:      ", draw_errors(predictions.errors), args.error_save_path))
+    for label, picture, path in pictures:
+        save_picture(picture, path)
+        print(label + path)
+    if not is_annotated:
+        print("Errors:      not drawn, as no landmark is annotated")
 
 
 def describe_by_reader(table: pd.DataFrame) -> str:
@@ -139,7 +125,8 @@ def load_models(
         model = network_class()
         checkpoint = load_weights(model, path)
         refuse_checkpoint(checkpoint, args, split, names, path)
-        if any(have_same_weights(model, other) for other in models):
+        weights = model.state_dict().values()
+        if any(all(map(torch.equal, weights, other.state_dict().values())) for other in models):
             raise UserError(f"{path}: these weights are given twice")
         models.append(model)
         untrained.update(checkpoint.get("untrained_landmarks", []))
@@ -147,12 +134,6 @@ def load_models(
     number = f", {len(models)} models" if len(models) > 1 else ""
     print(f"{type(models[0]).__name__}: {count_parameters(models[0]):,} parameters{number}")
     return models, "+".join(hashes), untrained
-
-
-def have_same_weights(model: nn.Module, other: nn.Module) -> bool:
-    """Return whether two networks of one class have the same weights."""
-    pairs = zip(model.state_dict().values(), other.state_dict().values())
-    return all(torch.equal(ours, theirs) for ours, theirs in pairs)
 
 
 def refuse_checkpoint(
@@ -177,11 +158,11 @@ def refuse_checkpoint(
         )
 
 
-def find_trusted(annotated: np.ndarray, untrained: set[str]) -> np.ndarray:
+def find_trusted(errors: np.ndarray, untrained: set[str]) -> np.ndarray:
     """Return the landmarks whose predictions mean something, by which an image is flagged, bool
     [4]. Print which are left out: those that no training image had, and those that no tested image
-    has although it has others. annotated: [N, 4, 2], NaN where a landmark is not annotated."""
-    is_known = np.isfinite(annotated).all(axis=2).any(axis=0)
+    has although it has others. errors: [N, 4], NaN where a landmark is not annotated."""
+    is_known = np.isfinite(errors).any(axis=0)
     is_left_out = np.isin(LANDMARK_NAMES, list(untrained)) | (~is_known & is_known.any())
     if is_left_out.any():
         names = ", ".join(np.array(LANDMARK_NAMES)[is_left_out])

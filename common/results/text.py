@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 
 from common.evaluation import BAND_NAMES
-from common.ground_truth import LANDMARK_NAMES, NAME_COLUMN, landmark_values
+from common.ground_truth import LANDMARK_NAMES, NAME_COLUMN
 from common.results.intervals import interval, resampled_figures
-from common.results.metrics import ERROR, LENGTHS, TARGET_MM, all_figures
+from common.results.metrics import LENGTHS, TARGET_MM, all_figures, errors_of
 from common.results.review import groups
 
 LEGEND = """\
@@ -53,7 +53,7 @@ def describe_test(table: pd.DataFrame) -> str:
     review, and of those with a plausible annotation. A group without an annotated image, or with
     all of them, is named below in place of a column; a row of which nothing is known is left out.
     """
-    is_annotated = np.isfinite(landmark_values(table, ERROR)).any(axis=(1, 2))
+    is_annotated = np.isfinite(errors_of(table)).any(axis=1)
     columns, remarks = {"all images": _cells(table)}, []
     for name, is_in in groups(table).items():
         number = (is_in & is_annotated).sum()
@@ -73,7 +73,7 @@ def describe_test(table: pd.DataFrame) -> str:
 def _cells(table: pd.DataFrame) -> dict[str, str]:
     """Return the rows of the printed table for some images; UNKNOWN where a figure is."""
     figures = {**all_figures(table), "Mean, low": np.nan, "Mean, high": np.nan}
-    resampled = resampled_figures(landmark_values(table, ERROR)[..., 0], table[NAME_COLUMN])
+    resampled = resampled_figures(errors_of(table), table[NAME_COLUMN])
     if resampled is not None:
         figures["Mean, low"], figures["Mean, high"] = interval(resampled["Mean"])
     texts = {}
