@@ -34,14 +34,16 @@ def main(argv: list[str] | None = None) -> None:
     check_outputs(args)
     table = ground_truth.read_ground_truth(args.csv_path)
     data = load_images(table, args.image_folder_path)
-    second = read_second_reader(args.second_csv_path, data) if args.second_csv_path else None
+    second = None
+    if args.second_csv_path:
+        second, at_256 = read_second_reader(args.second_csv_path, data)
     splits = {"all": table}
     if len(table) >= ground_truth.MIN_ROWS:
         splits = ground_truth.split_ground_truth(table)
     measures = audit_table(table, splits)
     print(describe_audit(measures, table, splits))
     if second is not None:
-        measures = measures.join(reader_columns(second, data))
+        measures = measures.join(reader_columns(second, at_256, data))
         print(f"\n{describe_readers(measures, audited_groups(measures))}")
     if args.csv_save_path:
         write_table(measures, args.csv_save_path)

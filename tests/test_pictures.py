@@ -75,7 +75,7 @@ def frames_of(figure):
 
 
 def test_each_landmark_is_marked_where_it_is_annotated_and_where_it_was_found(data, found):
-    left, middle, right = draw_predictions(data, table_with(found)).axes[:3]
+    left, middle, right = draw_predictions(data, found.predicted, table_with(found)).axes[:3]
     true = data.landmarks[0].numpy()
     for axis, kind, expected in (
         (left, "ground truth", true),
@@ -88,7 +88,7 @@ def test_each_landmark_is_marked_where_it_is_annotated_and_where_it_was_found(da
 
 
 def test_each_landmark_has_a_marker_that_tells_it_from_the_other_three(data, found):
-    left, middle, _ = draw_predictions(data, table_with(found)).axes[:3]
+    left, middle, _ = draw_predictions(data, found.predicted, table_with(found)).axes[:3]
     for axis, kind in ((left, "ground truth"), (middle, "predicted")):
         marked = [line for line in axis.lines if kind in line.get_label()]
         assert [line.get_label()[:5] for line in marked] == ["OFD-1", "OFD-2", "BPD-1", "BPD-2"]
@@ -98,7 +98,7 @@ def test_each_landmark_has_a_marker_that_tells_it_from_the_other_three(data, fou
 def test_lines_join_the_ends_of_an_annotated_diameter_and_each_landmark_with_what_was_found(
     data, found
 ):
-    left, middle, right = draw_predictions(data, table_with(found)).axes[:3]
+    left, middle, right = draw_predictions(data, found.predicted, table_with(found)).axes[:3]
     true = data.landmarks[0].numpy()
     diameters = [true[:2], true[2:]]
     errors = [[point, point + OFF] for point in true]
@@ -110,7 +110,7 @@ def test_lines_join_the_ends_of_an_annotated_diameter_and_each_landmark_with_wha
 def test_titles_name_the_image_and_its_mean_error_and_a_red_frame_what_is_flagged(data, found):
     found.errors[0] = [1, 2, 3, np.nan]
     found.errors[1] = np.nan
-    figure = draw_predictions(data, table_with(found, [False, True]))
+    figure = draw_predictions(data, found.predicted, table_with(found, [False, True]))
     assert titles_of(figure) == [
         *(f"{SHOWN[0]}: ground truth", "prediction", "overlay, mean error 2.0 px"),
         *(f"{SHOWN[1]}: ground truth", "prediction: TO BE REVIEWED", "overlay, not annotated"),
@@ -120,7 +120,7 @@ def test_titles_name_the_image_and_its_mean_error_and_a_red_frame_what_is_flagge
 
 def test_without_annotations_there_are_the_image_and_the_prediction(data, found):
     data.landmarks[:], found.errors[:] = np.nan, np.nan
-    figure = draw_predictions(data, table_with(found, [True, False]))
+    figure = draw_predictions(data, found.predicted, table_with(found, [True, False]))
     assert titles_of(figure) == [SHOWN[0], "prediction: TO BE REVIEWED", SHOWN[1], "prediction"]
     assert frames_of(figure) == [to_hex("crimson")] * 2 + ["#000000"] * 2
     image, prediction = figure.axes[:2]
@@ -139,7 +139,9 @@ def repeated(data, count):
 
 
 def test_of_many_images_six_are_drawn_evenly_spaced_from_the_first_to_the_last(data, found):
-    figure = draw_predictions(repeated(data, 21), table_with(some_of(found, *[0] * 21)))
+    figure = draw_predictions(
+        repeated(data, 21), found.predicted[[0] * 21], table_with(some_of(found, *[0] * 21))
+    )
     titles = [title.partition(":")[0] for title in titles_of(figure)[::3]]
     assert titles == ["0", "4", "8", "12", "16", "20"]
     grey = [round(255 * axis.images[0].get_array().max()) for axis in figure.axes[::3]]
@@ -149,7 +151,7 @@ def test_of_many_images_six_are_drawn_evenly_spaced_from_the_first_to_the_last(d
 def test_a_second_reader_is_marked_where_there_is_one(data, found):
     second = data.landmarks.numpy() + np.array([7, 9])
     second[1] = np.nan
-    figure = draw_predictions(data, table_with(found, second=second))
+    figure = draw_predictions(data, found.predicted, table_with(found, second=second))
     first, last = figure.axes[2::3]
     assert places(first, "second reader") == pytest.approx(second[0], abs=1e-3)
     assert len(places(last, "second reader")) == 0
@@ -157,14 +159,14 @@ def test_a_second_reader_is_marked_where_there_is_one(data, found):
 
 def test_each_diameter_has_a_colour_of_its_own_and_both_readers_the_same(data, found):
     second = data.landmarks.numpy() + 5
-    axis = draw_predictions(data, table_with(found, second=second)).axes[2]
+    axis = draw_predictions(data, found.predicted, table_with(found, second=second)).axes[2]
     for kind in ("ground truth", "predicted", "second reader"):
         marked = [line for line in axis.lines if line.get_label().endswith(kind)]
         assert [to_hex(line.get_color()) for line in marked] == ["#ffb000"] * 2 + ["#00c8ff"] * 2
 
 
 def test_the_legend_of_the_predictions_names_each_mark_once(data, found):
-    (legend,) = draw_predictions(data, table_with(found)).legends
+    (legend,) = draw_predictions(data, found.predicted, table_with(found)).legends
     names = ("OFD-1", "OFD-2", "BPD-1", "BPD-2")
     assert [text.get_text() for text in legend.get_texts()] == [
         f"{name} {kind}" for kind in ("ground truth", "predicted") for name in names
@@ -172,7 +174,7 @@ def test_the_legend_of_the_predictions_names_each_mark_once(data, found):
 
 
 def test_pictures_stand_upright_and_whole(data, found):
-    for axis in draw_predictions(data, table_with(found)).axes:
+    for axis in draw_predictions(data, found.predicted, table_with(found)).axes:
         assert axis.get_xlim() == (-0.5, 255.5)
         assert axis.get_ylim() == (255.5, -0.5)  # row 0 is the upper one
         (image,) = axis.images
@@ -183,7 +185,7 @@ def test_pages_show_every_image_six_a_page_in_one_panel_each(data, found):
     """Eight images are two pages, of six and of two; the last one is flagged."""
     eight, found = repeated(data, 8), some_of(found, *[0] * 8)
     found.errors[7] = np.nan
-    pages = list(draw_all_predictions(eight, table_with(found, np.arange(8) == 7)))
+    pages = list(draw_all_predictions(eight, found.predicted, table_with(found, np.arange(8) == 7)))
     titles = [f"{i}\nmean error 5.0 px" for i in range(7)]
     titles.append("7\nnot annotated: TO BE REVIEWED")
     assert list(map(titles_of, pages)) == [titles[:6], [*titles[6:], "", "", "", ""]]
@@ -374,7 +376,7 @@ def test_names_in_any_letters_are_drawn_without_a_warning_and_not_read_as_mathem
         data.landmarks[:], found.errors[:] = np.nan, np.nan
     draw = draw_all_predictions if name == "a.pdf" else draw_predictions
     for flagged in (False, True):
-        save_picture(draw(data, table_with(found, flagged)), str(tmp_path / name))
+        save_picture(draw(data, found.predicted, table_with(found, flagged)), str(tmp_path / name))
     assert (tmp_path / name).stat().st_size > 10_000
 
 

@@ -90,5 +90,5 @@ def describe_other_rule(annotated: np.ndarray, predicted: np.ndarray) -> str:
     return (
         f"The mean error of images with four ends is {by_name.mean():.2f} px by name and "
         f"{best.mean():.2f} px with the ends\nnamed as it suits each image best. Are they named "
-        "by another rule than in training\n(ReadMe_Complete.txt, DATA FORMAT)?\n\n"
+        "by another rule than in training\n(ReadMe_Complete.txt, DATA FORMAT)?"
     )

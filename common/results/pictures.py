@@ -14,21 +14,26 @@ from common.images import LandmarkImages, to_256
 from common.results.metrics import errors_of
 
 
-def draw_predictions(data: LandmarkImages, table: pd.DataFrame) -> drawing.Figure:
+def draw_predictions(
+    data: LandmarkImages, predicted: np.ndarray, table: pd.DataFrame
+) -> drawing.Figure:
     """Draw six images, evenly spaced over a tester's table of the data, a row each: ground truth,
     prediction, and both; or, where nothing is annotated, image and prediction. A second reader's
-    landmarks, if the table has any, are drawn too. What is flagged for review gets a red frame."""
+    landmarks, if the table has any, are drawn too. What is flagged for review gets a red frame.
+    predicted: [N, 4, 2] in px of the 256×256 images."""
     chosen = np.unique(np.linspace(0, len(data) - 1, 6).round().astype(int))
     columns = 3 if np.isfinite(errors_of(table)).any() else 2
     picture = drawing.new_picture(4 * columns, 4.25 * len(chosen))
     rows = picture.subplots(len(chosen), columns, squeeze=False)
     for axes, index in zip(rows, chosen):
-        _draw_image(axes, data, table, index)
+        _draw_image(axes, data, predicted, table, index)
     drawing.add_legend(picture, rows.flat)
     return picture
 
 
-def draw_all_predictions(data: LandmarkImages, table: pd.DataFrame) -> Iterator[drawing.Figure]:
+def draw_all_predictions(
+    data: LandmarkImages, predicted: np.ndarray, table: pd.DataFrame
+) -> Iterator[drawing.Figure]:
     """Draw pages with all images, six a page, each in one panel with all landmarks; otherwise as
     draw_predictions does."""
     for start in tqdm(range(0, len(data), 6), "Drawing", leave=False, unit="page"):
@@ -36,7 +41,7 @@ def draw_all_predictions(data: LandmarkImages, table: pd.DataFrame) -> Iterator[
         axes = list(picture.subplots(3, 2).flat)
         for axis, index in zip(axes, range(start, start + 6)):
             if index < len(data):
-                _draw_image([axis], data, table, index)
+                _draw_image([axis], data, predicted, table, index)
             else:
                 axis.set_axis_off()
         drawing.add_legend(picture, axes)
@@ -44,17 +49,20 @@ def draw_all_predictions(data: LandmarkImages, table: pd.DataFrame) -> Iterator[
 
 
 def _draw_image(
-    axes: Sequence[drawing.Axes], data: LandmarkImages, table: pd.DataFrame, index: int
+    axes: Sequence[drawing.Axes],
+    data: LandmarkImages,
+    predicted: np.ndarray,
+    table: pd.DataFrame,
+    index: int,
 ) -> None:
     """Draw an image with its landmarks: in three panels the ground truth, the prediction, and all;
     in two, none and all; in one, all. The last one joins what was annotated and what was found of
     each landmark by a line."""
     one, row = data[index : index + 1], table[index : index + 1]
-    landmarks = {"ground truth": one.landmarks[0].numpy()}
-    for kind, start in (("predicted", "pred"), ("second reader", "second")):
-        if f"ofd_1_{start}_x" in table:
-            points = landmark_values(row, f"{start}_x", f"{start}_y")
-            landmarks[kind] = to_256(points, one.sizes)[0]
+    landmarks = {"ground truth": one.landmarks[0].numpy(), "predicted": predicted[index]}
+    if "ofd_1_second_x" in table:
+        second = landmark_values(row, "second_x", "second_y")
+        landmarks["second reader"] = to_256(second, one.sizes)[0]
     errors = errors_of(row)
     is_known = np.isfinite(errors)
     error = f"mean error {errors[is_known].mean():.1f} px" if is_known.any() else "not annotated"

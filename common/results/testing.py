@@ -39,7 +39,7 @@ def run_test(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     data = images.load_images(rows, args.image_folder_path)
     second = None
     if args.second_csv_path:
-        second = second_reader.read_second_reader(args.second_csv_path, data)
+        second, at_256 = second_reader.read_second_reader(args.second_csv_path, data)
     models = [model.to(device) for model in models]
     started = time.monotonic()
     predictions = evaluation.predict(models, data.to(device), args.batch_size)
@@ -48,28 +48,33 @@ def run_test(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     is_annotated = has_landmarks(rows).any()
     limit, trusted = args.review_confidence, find_trusted(predictions.errors, untrained)
     table = prediction_table(predictions, split, sha256, limit, trusted)
-    # All is said before a file is written, whatever happens to that.
-    print(f"Predicted in {milliseconds:.1f} ms per image\n")
+    texts = [f"Predicted in {milliseconds:.1f} ms per image"]
     if is_annotated:
-        print(f"{describe_test(table)}\n")
-        print(describe_other_rule(predictions.annotated, predictions.predicted), end="")
-    print(f"{review.describe_review(table, trusted)}\n")
+        texts.append(describe_test(table))
+        texts.append(describe_other_rule(predictions.annotated, predictions.predicted))
+    texts.append(review.describe_review(table, trusted))
     if second is not None:
-        table = table.join(second_reader.reader_columns(second, data, predictions.predicted))
-        print(f"{describe_by_reader(table)}\n")
-
-    write_table(table, args.csv_save_path)
-    print(f"Table:       {args.csv_save_path}")
-    is_pdf = args.pred_save_path.lower().endswith(".pdf")
-    draw = draw_all_predictions if is_pdf else draw_predictions
-    pictures = [("Predictions: ", draw(data, table), args.pred_save_path)]
-    if is_annotated:
-        pictures.append(("Errors:      ", draw_errors(predictions.errors), args.error_save_path))
-    for label, picture, path in pictures:
-        save_picture(picture, path)
-        print(label + path)
-    if not is_annotated:
-        print("Errors:      not drawn, as no landmark is annotated")
+        predicted = predictions.predicted
+        table = table.join(second_reader.reader_columns(second, at_256, data, predicted))
+        texts.append(describe_by_reader(table))
+    written = []
+    try:  # before anything is printed: a reader may leave (`| head`)
+        write_table(table, args.csv_save_path)
+        written.append(f"Table:       {args.csv_save_path}")
+        is_pdf = args.pred_save_path.lower().endswith(".pdf")
+        draw = draw_all_predictions if is_pdf else draw_predictions
+        picture = draw(data, predictions.predicted, table)
+        pictures = [("Predictions: ", picture, args.pred_save_path)]
+        if is_annotated:
+            errors = draw_errors(predictions.errors)
+            pictures.append(("Errors:      ", errors, args.error_save_path))
+        for label, picture, path in pictures:
+            save_picture(picture, path)
+            written.append(label + path)
+        if not is_annotated:
+            written.append("Errors:      not drawn, as no landmark is annotated")
+    finally:  # whatever happens to the files
+        print("\n\n".join(filter(None, [*texts, "\n".join(written)])))
 
 
 def describe_by_reader(table: pd.DataFrame) -> str:
