@@ -56,9 +56,11 @@ def check_arguments(args: Namespace) -> list[str]:
     distinct = len(set(names))
     if args.report and len(args.report) != distinct:
         raise UserError(f"--report: {len(args.report)} given for {distinct} different names")
-    reported = [name for name in names if name.startswith(REPORTED)]
-    if args.report and reported:
-        raise UserError(f"--names: {reported[0]}: so the report's own figures are called")
+    reserved = [name for name in names if name.startswith(REPORTED) or " less " in name]
+    if reserved:
+        raise UserError(
+            f"--names: {reserved[0]}: so the report's own figures, or differences, are called"
+        )
     return names
 
 

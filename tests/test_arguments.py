@@ -24,7 +24,11 @@ def test_numbers_within_their_limits(parse, text, value):
 @pytest.mark.parametrize(
     ("parse", "texts", "limits"),
     [
-        (COUNT, ["0", "0.5", "many", "", "-1", "9" * 5000], "a whole number from 1 to 4294967295"),
+        (
+            COUNT,
+            ["0", "0.5", "many", "", "-1", "1_0", "+5", "9" * 5000],
+            "a whole number from 1 to 4294967295",
+        ),
         (SEED, ["-1", str(2**32)], "a whole number from 0 to 4294967295"),
         (RATE, ["0", "-0.1", "nan", "many", "", "inf"], "a number from 1e-30 to 4294967295"),
         (SECONDS, ["-1", "nan", "inf", "1e300"], "a number from 0 to 4294967295"),

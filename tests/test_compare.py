@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import string
 import sys
 import unicodedata
 
@@ -66,7 +67,7 @@ def full_table(errors=SOME_ERRORS):
 
 def paths_of(tables):
     """Write the tables as a.csv, b.csv and so on."""
-    paths = [f"{letter}.csv" for letter, _ in zip("abcdefghijklmnopqrst", tables)]
+    paths = [f"{letter}.csv" for letter, _ in zip(string.ascii_letters, tables)]
     for path, table in zip(paths, tables):
         table.to_csv(path, index=False)
     return paths
@@ -479,6 +480,7 @@ def test_where_a_recipe_has_one_training_the_interval_covers_the_images_alone(
         ((4, 5, 6, 7), (0, 1, 2, 3), 0, 16, 1 / 35, "1 in 35"),
         ((0, 1), (1, 2), 3.5, 0.5, 4 / 6, "2 in 3"),
         ((0, 3), (1, 2), 2, 2, 1, "1 in 1"),
+        (range(12), range(20, 32), 144, 0, 2 / 2_704_156, "less than 1 in 1,000,000"),
     ],
 )
 def test_pairs_of_trainings_that_are_won_and_how_rare_that_is(
@@ -814,8 +816,10 @@ def test_names_that_begin_with_an_underscore_or_are_shortened_alike_stand_in_the
     long = "a name of more than forty characters, {} of which nobody sees the middle"
     names = ["_x", long.format("one"), long.format("two")]
     draw([table_with(SOME_ERRORS + i) for i in range(3)], "--names", *names)
-    shown = legend_of(picture[0])
-    assert shown == names
+    underscore, one, two = legend_of(picture[0])
+    assert underscore.strip() == "_x"
+    assert (one[40:], two[40:]) == (" (2)", " (3)")
+    assert one[:40] == two[:40]
     draw([table_with(SOME_ERRORS + i) for i in range(2)], "--names", *names[:2])
     assert [len(name) for name in legend_of(picture[1])] == [2, 40]
 
@@ -1002,9 +1006,20 @@ def test_of_matched_ends_it_does_not_matter_which_one_has_no_distance(capsys):
     refused(lambda: run(tables), capsys, "b.csv: 003_HC.png: not tested with the same data as a")
 
 
+def test_a_picture_that_its_format_cannot_hold_is_refused(folder, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise OSError("broken data stream when writing image file")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    message = "out/tall.jpg: cannot be drawn in this format: broken data stream"
+    tables = [table_with(SOME_ERRORS), table_with(SOME_ERRORS + 1)]
+    refused(lambda: run(tables, "--plot_save_path", "out/tall.jpg"), capsys, message)
+
+
 def test_thirty_recipes_can_be_drawn(folder):
-    run([table_with(SOME_ERRORS + i) for i in range(30)], "--plot_save_path", "out/picture.png")
-    assert (folder / "out/picture.png").exists()
+    written = run([table_with(SOME_ERRORS + i) for i in range(30)], "--plot_save_path", "out/p.png")
+    assert len(rows_of(written, "Mean")) == 30
+    assert (folder / "out/p.png").exists()
 
 
 def test_another_pixel_size_is_refused_also_where_no_diameter_is_complete(capsys):
@@ -1043,7 +1058,11 @@ def test_a_column_that_stands_there_twice_is_refused(folder, capsys):
         ),
         (
             ["a.csv", "b.csv", "--names", "report 1", "x", "--report", "1", "-"],
-            "--names: report 1: so the report's own figures are called",
+            "--names: report 1: so the report's own figures, or differences, are called",
+        ),
+        (
+            ["a.csv", "b.csv", "--names", "x less y", "x"],
+            "--names: x less y: so the report's own figures, or differences, are called",
         ),
         (
             ["a.csv", "b.csv", "--csv_save_path", "./b.csv"],

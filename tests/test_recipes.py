@@ -196,6 +196,7 @@ def test_whoever_wins_all_pairs_is_as_rare_as_the_divisions_say():
     assert pairs_won([5, 6, 7, 8], [1, 2, 3, 4]) == (0, 1 / 35)
     assert pairs_won([1, 2, 3, 9], [4, 5]) == (6, 8 / 15)
     assert pairs_won(range(13), range(13, 26)) == (169, 2 / math.comb(26, 13))
+    assert pairs_won(range(40), range(40, 80)) == (1600, 2 / math.comb(80, 40))
 
 
 def test_ties_count_half():

@@ -141,7 +141,7 @@ def number(kind: type, at_least: float, at_most: float = LARGEST) -> Callable[[s
 
     def parse(text: str) -> float:
         try:
-            value = kind(text)
+            value = kind(text) if kind is float or text.isdecimal() else math.nan
         except ValueError:
             value = math.nan
         if not at_least <= value <= at_most:  # which NaN is not

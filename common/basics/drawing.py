@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from common import UserError
 from common.basics.files import write_file
 from common.ground_truth import LANDMARK_NAMES
 
@@ -89,5 +90,8 @@ def save_picture(picture: Figure | Iterator[Figure], path: str) -> None:
                 pages.savefig(page, dpi=72)
     else:
         ending = os.path.splitext(path)[1][1:].lower()
-        picture.savefig(content, dpi=DPI, format=ending or "png")
+        try:
+            picture.savefig(content, dpi=DPI, format=ending or "png")
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be drawn in this format: {error}") from error
     write_file(path, content.getvalue())

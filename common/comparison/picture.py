@@ -54,13 +54,16 @@ def draw_comparison(frame: pd.DataFrame, recipes: Recipes, path: str) -> None:
 
 
 def _labels(names: list[str]) -> dict[str, str]:
-    """Return what each recipe is called in the picture: without the middle of a long name, but
-    for names that are the same without it."""
+    """Return what each recipe is called in the picture: without the middle of a long name, and with
+    a number where others are the same without it."""
     short = list(map(drawing.shorten, names))
-    if len(set(short)) < len(names):
-        short = names
-    # matplotlib leaves labels that begin with "_" out of a legend.
-    return {name: f" {s}" if s.startswith("_") else s for name, s in zip(names, short)}
+    labels = {}
+    for number, (name, text) in enumerate(zip(names, short), start=1):
+        # matplotlib leaves labels that begin with "_" out of a legend.
+        labels[name] = f" {text}" if text.startswith("_") else text
+        if short.count(text) > 1:
+            labels[name] += f" ({number})"
+    return labels
 
 
 def _draw_shares(

@@ -64,7 +64,7 @@ def pairs_won(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
     # included. Within a group these always add up to size², which leaves twice the pairs won.
     scores = (2 * (means[:, None] < means) + (means[:, None] == means)).sum(axis=1)
     # How many groups of so many trainings have each sum of scores: [size + 1, sums].
-    groups = np.zeros((size + 1, scores.sum() + 1), dtype=np.int64)
+    groups = np.zeros((size + 1, scores.sum() + 1), dtype=object)  # int64 would overflow
     groups[0, 0] = 1
     for score in scores:  # which each group without it may take
         groups[1:, score:] = groups[1:, score:] + groups[:-1, :-score]

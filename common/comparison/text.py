@@ -29,6 +29,7 @@ PRINTED = (
 FORMATS = {"Parameters": ",.0f", "Epochs": ".4g", "in epoch": ".4g", "Minutes": ".1f"}
 HIGHEST_IS_BEST = (EXCELLENT, WITHIN_TARGET)
 NONE_IS_BEST = (GOOD, POOR, HC_BIAS)
+RARE = 1_000_000  # one in so many is all that is said of a share
 MAX_WIDTH = 140  # of a table; further columns stand below
 SIGNS = f"""\
 [ ] lowest and highest of several trainings. ( ) 95 % interval, from {MIN_IMAGES} images on: what
@@ -154,11 +155,13 @@ def _describe_differences(of_two: pd.DataFrame, names: list[str]) -> list[str]:
             )
         if frame.OF_PAIRS in values:
             won, number = values[frame.WON], values[frame.OF_PAIRS]
-            share = Fraction(values[frame.AS_FAR]).limit_denominator(10**8)
+            share = Fraction(values[frame.AS_FAR]).limit_denominator(RARE)
+            rarity = f"{share.numerator:,} in {share.denominator:,}"
+            if values[frame.AS_FAR] < 1 / RARE:
+                rarity = f"less than 1 in {RARE:,}"
             lines += [
                 f"    {first} is better in {won:g} of {number:g} pairs of trainings, "
                 f"{second} in {number - won:g}",
-                f"    at least as far from half: {share.numerator:,} in {share.denominator:,} of "
-                "all ways to divide the trainings",
+                f"    at least as far from half: {rarity} of all ways to divide the trainings",
             ]
     return lines

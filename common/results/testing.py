@@ -134,7 +134,7 @@ def load_models(
         if any(all(map(torch.equal, weights, other.state_dict().values())) for other in models):
             raise UserError(f"{path}: these weights are given twice")
         models.append(model)
-        untrained.update(checkpoint.get("untrained_landmarks", []))
+        untrained.update(checkpoint.get("untrained_landmarks") or [])
         hashes.append(hashlib.sha256(Path(path).read_bytes()).hexdigest())
     number = f", {len(models)} models" if len(models) > 1 else ""
     print(f"{type(models[0]).__name__}: {count_parameters(models[0]):,} parameters{number}")

@@ -78,7 +78,7 @@ def begin(model: nn.Module, run: Run) -> None:
         images = [*run["train_images"], *earlier.get("train_images", [])]
         run["train_images"] = list(dict.fromkeys(images))  # each once, in order
         # A landmark that the earlier run learned, or may have learned, is not untrained.
-        both = set(run["untrained_landmarks"]) & set(earlier.get("untrained_landmarks", []))
+        both = set(run["untrained_landmarks"]) & set(earlier.get("untrained_landmarks") or [])
         run["untrained_landmarks"] = [name for name in LANDMARK_NAMES if name in both]
         print(f"{args['initial_weights']}: training starts from these weights")
     if processes.rank() == 0:
