@@ -1022,6 +1022,13 @@ def test_thirty_recipes_can_be_drawn(folder):
     assert (folder / "out/p.png").exists()
 
 
+def test_tables_are_held_against_one_another_where_the_first_lacks_a_column(capsys):
+    without = full_table().drop(columns="hc_mm")
+    message = "c.csv: 003_HC.png: not tested with the same data as b.csv: see hc_mm"
+    tables = [without, full_table(), changed(3, "hc_mm", 142)]
+    assert refused(lambda: run(tables), capsys, message) == ""
+
+
 def test_another_pixel_size_is_refused_also_where_no_diameter_is_complete(capsys):
     other = incomplete().assign(px_to_mm_rate=0.126)
     message = "b.csv: 000_HC.png: not tested with the same data as a.csv: see px_to_mm_rate"

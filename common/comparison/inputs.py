@@ -90,18 +90,22 @@ def check_same(paths: list[str], tables: list[pd.DataFrame]) -> None:
     column that two tables have is not known of the same images, or does not depend on the network
     and is not the same."""
     first, first_path = tables[0], paths[0]
-    for path, table in zip(paths[1:], tables[1:]):
+    with_column = {}  # of each column the first table that has it
+    for path, table in zip(paths, tables):
         unmatched = sorted(set(first[NAME_COLUMN]) ^ set(table[NAME_COLUMN]))
         if unmatched:
             raise UserError(f"{path}: not the images of {first_path}: one lacks {unmatched[0]}")
-        for column in first.columns.intersection(table.columns):
-            is_other = _known(first)[column] != _known(table)[column]
+        known = _known(table)
+        for column in table:
+            reference = with_column.setdefault(column, (table, known, path))
+            other, other_known, other_path = reference
+            is_other = other_known[column] != known[column]
             if column in REFERENCES:
-                is_other |= (first[column] - table[column]).abs() > TOLERANCE
+                is_other |= (other[column] - table[column]).abs() > TOLERANCE
             if is_other.any():
                 image = table[NAME_COLUMN][is_other.idxmax()]
                 raise UserError(
-                    f"{path}: {image}: not tested with the same data as {first_path}: see {column}"
+                    f"{path}: {image}: not tested with the same data as {other_path}: see {column}"
                 )
 
 
