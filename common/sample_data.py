@@ -2,7 +2,7 @@
 
     python -m common.sample_data --output_dir sample_data
 
-The pictures show a skull and its midline in speckle, and no more: they are for trying the scripts,
+The pictures look like fetal heads at first glance, and no more: they are for trying the scripts,
 not for judging a method.
 """
 
@@ -49,21 +49,32 @@ def synthetic_head(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     u = ((x - center[0]) * axes[0, 0] + (y - center[1]) * axes[0, 1]) / level
     v = ((x - center[0]) * axes[1, 0] + (y - center[1]) * axes[1, 1]) / upright
     radius = np.hypot(u, v)
-    brightness = np.where(radius < 1, 0.2, 0.35)  # brain, and what is around the head
-    # The skull reflects most where the beam, coming from above, meets it head on, and the midline
-    # lies along the longer axis.
-    facing = np.abs(np.sin(np.arctan2(v, u) + angle))
-    brightness += 1.4 * facing * np.exp(-(((radius - 1) / 0.05) ** 2))
+    tissue = 0.45 * _clouds(rng, 200, 120) ** 2 + 0.3 * _clouds(rng, 60, 20)
+    brain = 0.10 + 0.30 * _clouds(rng, 22, 14) * _clouds(rng, 60, 60)
+    scene = np.where(radius < 1, brain, tissue * (radius > rng.uniform(1.05, 1.3)))  # dark fluid
+    # The midline lies along the longer axis. The skull reflects most where the beam, coming from
+    # above, meets it head on; at the sides it fades into gaps.
     along, across = (u, v) if level >= upright else (v, u)
-    brightness += 0.3 * np.exp(-((across / 0.03) ** 2)) * (np.abs(along) < 0.85)
-    # Speckle: Rayleigh noise, coarser across the beam than along it.
+    scene += 0.45 * np.exp(-((across / 0.03) ** 2)) * (np.abs(along) < 0.85) * _clouds(rng, 28, 28)
+    facing = np.abs(np.sin(np.arctan2(v, u) + angle)) ** 1.5
+    echo = np.clip(1.3 * facing - 0.18, 0, 1) * np.clip(2.2 * _clouds(rng, 60, 60), 0.5, 1)
+    thickness = rng.uniform(7, 11) / math.sqrt(level * upright)
+    scene += rng.uniform(1.2, 1.6) * np.exp(-(((radius - 1) / thickness) ** 2)) * echo
+    # Speckle: Rayleigh noise, coarser across the beam than along it; then gain and compression.
     speckle = rng.rayleigh(1.0, (HEIGHT, WIDTH)).astype(np.float32)
     speckle = cv2.GaussianBlur(speckle, (0, 0), sigmaX=2.0, sigmaY=1.1)
-    brightness *= np.clip(1 + 1.6 * (speckle / speckle.mean() - 1), 0, None)
+    scene *= np.clip(1 + 1.6 * (speckle / speckle.mean() - 1), 0, None) * (1 - 0.35 * y / HEIGHT)
+    scene = 255 * rng.uniform(0.75, 1.15) * np.clip(scene, 0, None) ** 0.85
     # The sector that the probe sees, its apex above the picture.
     apex_y, half_angle = -rng.uniform(250, 500), math.radians(rng.uniform(30, 45))
-    brightness *= np.abs(np.arctan2(x - WIDTH / 2, y - apex_y)) < half_angle
-    return np.clip(200 * brightness, 0, 255).astype(np.uint8), landmarks
+    scene *= np.abs(np.arctan2(x - WIDTH / 2, y - apex_y)) < half_angle
+    return np.clip(scene, 0, 255).astype(np.uint8), landmarks
+
+
+def _clouds(rng: np.random.Generator, scale_x: float, scale_y: float) -> np.ndarray:
+    """Smooth random brightness [540, 800] in 0 … 1 with structures of the given size in px."""
+    small = rng.random((round(HEIGHT / scale_y) + 3, round(WIDTH / scale_x) + 3))
+    return cv2.resize(small.astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
 
 
 @reports_errors()
