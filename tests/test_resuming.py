@@ -419,6 +419,7 @@ def without(state, name):
         (lambda state: [1, 2], "not a checkpoint of this package"),
         (lambda state: state["model_state_dict"], "not a checkpoint of this package"),
         (lambda state: {**state, "optimizer_state_dict": {}}, "not a checkpoint of this package"),
+        (lambda state: {**state, "args": None}, "not a checkpoint of this package"),
         *(
             (lambda state, name=name: without(state, name), "not a checkpoint of this package")
             for name in ("epoch_seconds", "dataset_fingerprint", "scaler_state_dict")

@@ -97,7 +97,8 @@ def resume(parts: dict[str, Any], run: Run) -> None:
     path = checkpoint_path(model_path)
     checkpoint = processes.broadcast(read_file(path) if processes.rank() == 0 else None)
     needed = {*run, *(f"{name}_state_dict" for name in parts)}
-    if not isinstance(checkpoint, dict) or not needed <= checkpoint.keys():
+    is_ours = isinstance(checkpoint, dict) and needed <= checkpoint.keys()
+    if not is_ours or not isinstance(checkpoint["args"], dict):
         raise UserError(f"{path}: {NOT_OURS}")
     _check_same_run(parts["scheduler"], run, checkpoint, path)
     # Both are checked; the second fill stays, as training goes on from the last weights.
