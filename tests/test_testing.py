@@ -272,6 +272,24 @@ def test_one_image_is_enough(folder):
     assert "all images Images 1 Landmarks 4 Pixel error, mean ± std 1.25" in printed
 
 
+def test_a_reader_that_leaves_early_costs_no_file(folder, tmp_path, monkeypatch):
+    """As `| head` does: what is printed of the figures cannot be written any more."""
+    monkeypatch.chdir(tmp_path)
+    names = {"csv_save_path": "t.csv", "pred_save_path": "p.png", "error_save_path": "e.png"}
+
+    class Gone(io.StringIO):
+        def write(self, text):
+            if "Pixel error" in text:
+                raise BrokenPipeError
+            return super().write(text)
+
+    monkeypatch.setattr(io, "StringIO", Gone)
+    options = [word for name, path in names.items() for word in (f"--{name}", path)]
+    with pytest.raises(BrokenPipeError):
+        run_tester(folder, *options)
+    assert {path.name for path in tmp_path.iterdir()} == set(names.values())
+
+
 def test_the_time_per_image_is_that_of_predicting_divided_by_the_images(folder, monkeypatch):
     """The clock stands still but in predict, which takes two seconds: 400 ms for each of five."""
     predict, clock = evaluation.predict, [0]
