@@ -185,6 +185,25 @@ def test_ctrl_c_while_a_progress_bar_is_being_made_leaves_no_traceback():
     assert (ended.returncode, ended.stderr) == (130, "\nInterrupted.\n")
 
 
+MADE = """
+from common.basics.errors import reports_errors
+from tqdm import tqdm
+
+@reports_errors()
+def main():
+    batches = tqdm(range(3))
+    raise KeyboardInterrupt
+
+main()
+"""
+
+
+def test_a_progress_bar_ends_before_the_line_of_ctrl_c():
+    ended = subprocess.run([sys.executable, "-c", MADE], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 130
+    assert ended.stderr.endswith("\nInterrupted.\n")
+
+
 @reports_errors()
 def talkative(done):
     for number in tqdm(range(3)):

@@ -66,6 +66,8 @@ def interrupted(tmp_path_factory, data_arguments):
     for line in process.stdout:
         if line.startswith("Epoch 1/"):
             break
+    # Python passes over Ctrl-C while an object is being destroyed, as progress bars are just now.
+    time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     status, errors = finish(process)
     assert status == 130

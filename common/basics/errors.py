@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import sys
+import traceback
 from collections.abc import Iterator
 
 from common import UserError
@@ -58,8 +59,9 @@ def reports_errors(*, resumable: bool = False) -> Iterator[None]:
         _discard_stdout()
         raise SystemExit(1) from error
     except KeyboardInterrupt as error:
-        # A progress bar that was just being made would end with a traceback of its own.
+        # Progress bars end here, before the last line; one just being made would add a traceback.
         sys.unraisablehook = lambda _: None
+        traceback.clear_frames(error.__traceback__)
         print(f"\nInterrupted.{_how_to_resume() if resumable else ''}", file=sys.stderr)
         raise SystemExit(130) from error
     except Exception as error:
