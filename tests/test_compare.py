@@ -644,7 +644,7 @@ def test_the_reports_figures_on_training_have_their_own_digits(capsys):
         assert row in rows
 
 
-@pytest.mark.parametrize("sha256", ["abc", None, ""])
+@pytest.mark.parametrize("sha256", ["abc", "123+abc", None, ""])
 def test_a_table_of_the_best_weights_is_not_stale(sha256, capsys):
     torch.save(HISTORY, "c.pth")
     table = table_with(SOME_ERRORS).assign(model_sha256=sha256).dropna(axis=1)  # None: no column
@@ -663,7 +663,7 @@ def test_a_table_of_the_checkpoint_itself_is_not_stale(capsys):
 def test_a_table_of_other_weights_than_its_checkpoints_is_named(capsys):
     torch.save(HISTORY, "c.pth")
     torch.save({**HISTORY, "model_sha256": "def"}, "d.pth")
-    tables = [table_with(SOME_ERRORS).assign(model_sha256=sha) for sha in ("abc", "abc")]
+    tables = [table_with(SOME_ERRORS).assign(model_sha256=sha) for sha in ("abc", "abc+123")]
     run(tables, "--checkpoint_paths", "c.pth", "d.pth")
     text = capsys.readouterr().out
     assert "b.csv: a test of other weights than its checkpoint's: test again\n" in text

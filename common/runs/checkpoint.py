@@ -55,7 +55,9 @@ def new_run(
         "train_images": train_set.names,
         "untrained_landmarks": [n for n, trained in zip(LANDMARK_NAMES, is_trained) if not trained],
         **{name: [] for name in EPOCH_VALUES},
-        "best_model_state_dict": {},  # the weights of the epoch with the lowest validation loss
+        # The weights of the epoch with the lowest validation loss. They are not on the GPU, so that
+        # their file is the same to the byte when a resumed run writes it.
+        "best_model_state_dict": {},
     }
     identity = (_settings(run["args"]), run["dataset_fingerprint"])
     if processes.broadcast(identity) != identity:

@@ -122,7 +122,7 @@ def fit(
             scheduler.step()
         is_best = val_loss < min(run["val_losses"], default=math.inf)
         if is_best:
-            run["best_model_state_dict"] = copy.deepcopy(model.state_dict())
+            run["best_model_state_dict"] = copy.deepcopy(model).cpu().state_dict()
         run["train_losses"].append(train_loss)
         run["val_losses"].append(val_loss)
         run["val_within_10_px"].append(within)
