@@ -36,23 +36,24 @@ def main(argv: list[str] | None = None) -> None:
     data = load_images(table, args.image_folder_path)
     second = None
     if args.second_csv_path:
-        second, at_256 = read_second_reader(args.second_csv_path, data)
+        second = read_second_reader(args.second_csv_path, data)
     splits = {"all": table}
     if len(table) >= ground_truth.MIN_ROWS:
         splits = ground_truth.split_ground_truth(table)
     measures = audit_table(table, splits)
-    print(describe_audit(measures, table, splits))
+    texts, written = [describe_audit(measures, table, splits)], []
     if second is not None:
-        measures = measures.join(reader_columns(second, at_256, data))
-        print(f"\n{describe_readers(measures, audited_groups(measures))}")
-    if args.csv_save_path:
+        measures = measures.join(reader_columns(second, data))
+        texts.append(describe_readers(measures, audited_groups(measures)))
+    if args.csv_save_path:  # before anything is printed: a reader may leave (`| head`)
         write_table(measures, args.csv_save_path)
-        print(f"\nTable:   {args.csv_save_path}")
+        written.append(f"Table:   {args.csv_save_path}")
     if args.plot_save_path and measures["plausible"].isna().all():
-        print("Picture: not drawn, as no image has all four landmarks")
+        written.append("Picture: not drawn, as no image has all four landmarks")
     elif args.plot_save_path:
         draw_audit(measures, data, args.plot_save_path)
-        print(f"Picture: {args.plot_save_path}")
+        written.append(f"Picture: {args.plot_save_path}")
+    print("\n\n".join(filter(None, [*texts, "\n".join(written)])))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from common import UserError
 from common.annotation_quality.audit_table import implausibility
 from common.audit import main
 from common.ground_truth import LANDMARK_NAMES, landmark_values
@@ -60,6 +61,20 @@ def assert_printed(capsys, *expected):
     printed = single_spaced(capsys.readouterr().out)
     for text in expected:
         assert text in printed
+
+
+def test_a_reader_that_leaves_early_costs_no_file(audited, monkeypatch):
+    """As `| head` does: what is printed of the measures cannot be written any more."""
+    before = {path.name for path in Path().iterdir()}
+
+    def gone(text, **_):
+        if "Plausible annotations" in text:
+            raise UserError("nobody reads this")
+
+    monkeypatch.setattr("builtins.print", gone)
+    with pytest.raises(SystemExit):
+        main([*audited, "--csv_save_path", "a.csv", "--plot_save_path", "a.png"])
+    assert {path.name for path in Path().iterdir()} - before == {"a.csv", "a.png"}
 
 
 def test_figures_of_a_table_made_by_hand(audited, capsys):

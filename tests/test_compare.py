@@ -155,9 +155,7 @@ def test_what_a_tester_writes_lacks_nothing(predictions):
     table = table_of_test(predictions)
     images, annotated = torch.zeros(2, 1, 256, 256), torch.tensor(predictions.annotated)
     data = images_of("ab", images, annotated, predictions.sizes, predictions.rate)
-    columns = reader_columns(
-        predictions.annotated_px, predictions.annotated, data, predictions.predicted
-    )
+    columns = reader_columns(predictions.annotated_px, data, predictions.predicted)
     table.join(columns).to_csv("a.csv", index=False)
     columns = set(read_test("a.csv"))
     assert set(NUMBERS) <= columns

@@ -60,10 +60,7 @@ def match_ends(landmarks: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray
 
 
 def reader_columns(
-    second: np.ndarray,
-    at_256: np.ndarray,
-    data: LandmarkImages,
-    predicted: np.ndarray | None = None,
+    second: np.ndarray, data: LandmarkImages, predicted: np.ndarray | None = None
 ) -> pd.DataFrame:
     """Return the columns of a second reader for a table: its landmarks in px of the original
     images, under the names of the annotated ones that they are matched with; and the distances of
@@ -71,10 +68,9 @@ def reader_columns(
     Beside predictions, and where the pixel size of any image is known, also the circumference of
     the head in mm.
 
-    second: [N, 4, 2] in px of the original images. at_256: the same in px of the 256×256 images.
-    predicted: [N, 4, 2] in px of the 256×256 images.
+    second: [N, 4, 2] in px of the original images. predicted: the same in px of the 256×256 images.
     """
-    annotated = data.landmarks.numpy().astype(np.float64)
+    at_256, annotated = to_256(second, data.sizes), data.landmarks.numpy().astype(np.float64)
     order, to_annotated = match_ends(at_256, annotated)
     second = np.take_along_axis(second, order[..., None], axis=1)
     columns = {"second_x": second[..., 0], "second_y": second[..., 1], SECOND_ERROR: to_annotated}
@@ -87,10 +83,9 @@ def reader_columns(
     return table
 
 
-def read_second_reader(csv_path: str, data: LandmarkImages) -> tuple[np.ndarray, np.ndarray]:
+def read_second_reader(csv_path: str, data: LandmarkImages) -> np.ndarray:
     """Read another reader's landmarks of the images of these names: float64 [N, 4, 2] in px of the
-    original and of the 256×256 images, NaN where there is none. Rows of other images are left out
-    unchecked.
+    original images, NaN where there is none. Rows of other images are left out unchecked.
 
     Raises UserError for a bad row, if no landmark is known, and for a tester's own table, which
     holds the landmarks of the ground truth again.
@@ -113,7 +108,7 @@ def read_second_reader(csv_path: str, data: LandmarkImages) -> tuple[np.ndarray,
     check_landmarks(points, data.sizes[indices], rate, table[NAME_COLUMN], csv_path)
     second = np.full((len(data), 4, 2), np.nan)
     second[indices] = points
-    return second, to_256(second, data.sizes)
+    return second
 
 
 def describe_readers(table: pd.DataFrame, groups: dict[str, np.ndarray]) -> str:

@@ -10,9 +10,9 @@ import pandas as pd
 
 from common.basics import drawing
 from common.comparison.frame import DIFFERENCE, OF_PAIRS, Recipes
-from common.comparison.inputs import errors_of
 from common.evaluation import BANDS
 from common.ground_truth import LANDMARK_NAMES
+from common.results.metrics import errors_of
 
 # Told apart by colour-blind readers too (Okabe & Ito 2008); lines and boxes differ otherwise where
 # there are more recipes than colours.

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 
 from common.comparison import frame
-from common.comparison.inputs import errors_of
 from common.evaluation import BAND_NAMES
 from common.ground_truth import LANDMARK_NAMES
 from common.results.intervals import MIN_IMAGES, RESAMPLES
-from common.results.metrics import TARGET_MM
+from common.results.metrics import TARGET_MM, errors_of
 
 EXCELLENT, GOOD, POOR, FAILURE = (f"{name}, %" for name in BAND_NAMES)
 WITHIN_TARGET, HC_BIAS = f"Landmarks within {TARGET_MM} mm, %", "HC bias, mm"

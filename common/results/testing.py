@@ -39,7 +39,7 @@ def run_test(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     data = images.load_images(rows, args.image_folder_path)
     second = None
     if args.second_csv_path:
-        second, at_256 = second_reader.read_second_reader(args.second_csv_path, data)
+        second = second_reader.read_second_reader(args.second_csv_path, data)
     models = [model.to(device) for model in models]
     started = time.monotonic()
     predictions = evaluation.predict(models, data.to(device), args.batch_size)
@@ -55,7 +55,7 @@ def run_test(network_class: Callable[[], nn.Module], args: Namespace) -> None:
     texts.append(review.describe_review(table, trusted))
     if second is not None:
         predicted = predictions.predicted
-        table = table.join(second_reader.reader_columns(second, at_256, data, predicted))
+        table = table.join(second_reader.reader_columns(second, data, predicted))
         texts.append(describe_by_reader(table))
     written = []
     try:  # before anything is printed: a reader may leave (`| head`)
@@ -63,15 +63,12 @@ def run_test(network_class: Callable[[], nn.Module], args: Namespace) -> None:
         written.append(f"Table:       {args.csv_save_path}")
         is_pdf = args.pred_save_path.lower().endswith(".pdf")
         draw = draw_all_predictions if is_pdf else draw_predictions
-        picture = draw(data, predictions.predicted, table)
-        pictures = [("Predictions: ", picture, args.pred_save_path)]
+        save_picture(draw(data, predictions.predicted, table), args.pred_save_path)
+        written.append(f"Predictions: {args.pred_save_path}")
         if is_annotated:
-            errors = draw_errors(predictions.errors)
-            pictures.append(("Errors:      ", errors, args.error_save_path))
-        for label, picture, path in pictures:
-            save_picture(picture, path)
-            written.append(label + path)
-        if not is_annotated:
+            save_picture(draw_errors(predictions.errors), args.error_save_path)
+            written.append(f"Errors:      {args.error_save_path}")
+        else:
             written.append("Errors:      not drawn, as no landmark is annotated")
     finally:  # whatever happens to the files
         print("\n\n".join(filter(None, [*texts, "\n".join(written)])))
