@@ -20,8 +20,8 @@ if TYPE_CHECKING:  # matplotlib takes a second to import, and --help needs none 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-OFD_COLOR, BPD_COLOR = "#ffb000", "#00c8ff"  # told apart by colour-blind readers too
-COLORS = (OFD_COLOR, OFD_COLOR, BPD_COLOR, BPD_COLOR)
+# Of the ends of OFD and of BPD, told apart by colour-blind readers too.
+COLORS = ("#ffb000", "#ffb000", "#00c8ff", "#00c8ff")
 # The markers of the four landmarks, the line between the ends of a diameter, and the style. OFD-1
 # points up, OFD-2 down, BPD-1 left, BPD-2 right: as filled triangles in the ground truth, as
 # three-pointed stars in a prediction. A second reader's are rings.
