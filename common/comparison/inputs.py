@@ -122,28 +122,15 @@ def check_repeated(names: list[str], paths: list[str], tables: list[pd.DataFrame
 
 
 def read_training(path: str) -> tuple[dict[str, float], list[str]]:
-    """Read from the checkpoint of a training its figures, by name, and the SHA-256 of the file of
-    its best weights and of the checkpoint itself. A gap is the validation loss less the training
-    loss. Raises UserError for a file that is no checkpoint."""
+    """Read from the checkpoint of a training its training_figures, and the SHA-256 of the file of
+    its best weights and of the checkpoint itself. Raises UserError for any other file."""
     # Not above: torchvision takes more than a second to import, and most comparisons need none.
+    from common.runs.checkpoint import training_figures
     from common.runs.weights import read_file
 
     checkpoint = read_file(path)
     try:
-        of_epochs = [checkpoint[name] for name in ("train_losses", "val_losses", "epoch_seconds")]
-        train, val, seconds = np.array(of_epochs, dtype=np.float64)
-        gaps, best = val - train, val.argmin()
-        figures = {
-            "Parameters": float(checkpoint["parameters"]),
-            "Epochs": float(len(val)),
-            "Minutes": seconds.sum() / 60,
-            "Lowest validation loss": val[best],
-            "in epoch": best + 1.0,
-            "Last training loss": train[-1],
-            "Gap in the best epoch": gaps[best],
-            "Gap in the last epoch": gaps[-1],
-        }
         own = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        return figures, [str(checkpoint["model_sha256"]), own]
+        return training_figures(checkpoint), [str(checkpoint["model_sha256"]), own]
     except (LookupError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not a checkpoint of this package") from error

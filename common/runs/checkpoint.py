@@ -7,6 +7,7 @@ import os
 from argparse import Namespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -63,6 +64,24 @@ def new_run(
     if processes.broadcast(identity) != identity:
         raise UserError("the arguments, images or landmarks differ between the processes")
     return run
+
+
+def training_figures(run: Run) -> dict[str, float]:
+    """Return what a run, or its checkpoint, has come to after one epoch or more, by name. A gap is
+    the validation loss less the training loss."""
+    of_epochs = [run[name] for name in ("train_losses", "val_losses", "epoch_seconds")]
+    train, val, seconds = np.array(of_epochs, dtype=np.float64)
+    gaps, best = val - train, val.argmin()
+    return {
+        "Parameters": float(run["parameters"]),
+        "Epochs": float(len(val)),
+        "Minutes": seconds.sum() / 60,
+        "Lowest validation loss": val[best],
+        "in epoch": best + 1.0,
+        "Last training loss": train[-1],
+        "Gap in the best epoch": gaps[best],
+        "Gap in the last epoch": gaps[-1],
+    }
 
 
 def begin(model: nn.Module, run: Run) -> None:

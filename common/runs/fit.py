@@ -166,14 +166,14 @@ def _report(run: Run, first_epoch: int, args: Namespace) -> None:
     if first_epoch > args.epochs:
         print("All epochs are done already; nothing is left to train")
         draw_curves(run, args.plot_save_path)  # it may have been killed before
-    val_losses, within = run["val_losses"], run["val_within_10_px"]
-    gaps = [val - train for val, train in zip(val_losses, run["train_losses"])]
-    best = val_losses.index(min(val_losses))
+    figures, within = checkpoint.training_figures(run), run["val_within_10_px"]
+    best = int(figures["in epoch"])
     print(
-        f"Epochs:          {len(val_losses)} in {sum(run['epoch_seconds']) / 60:.1f} minutes\n"
-        f"Validation loss: {val_losses[best]:.6f} in epoch {best + 1}, the lowest\n"
-        f"Train-val gap:   {gaps[best]:.6f} in epoch {best + 1}, {gaps[-1]:.6f} in the last\n"
-        f"Within 10 px:    {within[best]:.1%} in epoch {best + 1}, {within[-1]:.1%} in the last, "
+        f"Epochs:          {figures['Epochs']:.0f} in {figures['Minutes']:.1f} minutes\n"
+        f"Validation loss: {figures['Lowest validation loss']:.6f} in epoch {best}, the lowest\n"
+        f"Train-val gap:   {figures['Gap in the best epoch']:.6f} in epoch {best}, "
+        f"{figures['Gap in the last epoch']:.6f} in the last\n"
+        f"Within 10 px:    {within[best - 1]:.1%} in epoch {best}, {within[-1]:.1%} in the last, "
         "of the validation landmarks\n"
         f"Best model:      {args.model_save_path}\n"
         f"Checkpoint:      {checkpoint_path(args.model_save_path)}\n"
