@@ -56,7 +56,7 @@ def check_arguments(args: Namespace) -> list[str]:
     distinct = len(set(names))
     if args.report and len(args.report) != distinct:
         raise UserError(f"--report: {len(args.report)} given for {distinct} different names")
-    reserved = [name for name in names if name.startswith(REPORTED) or " less " in name]
+    reserved = [name for name in names if name.startswith(REPORTED) or " less " in f" {name} "]
     if reserved:
         raise UserError(
             f"--names: {reserved[0]}: so the report's own figures, or differences, are called"
@@ -90,6 +90,8 @@ def main(argv: list[str] | None = None) -> None:
         tested = table[inputs.SHA256][0].split("+")  # several, where their heatmaps were averaged
         if not {"", *checksums} & set(tested):
             remarks.append(f"{path}: a test of other weights than its checkpoint's: test again")
+        elif len(tested) > 1:
+            remarks.append(f"{path}: a test of {len(tested)} models; its checkpoint is of one")
 
     written = []
     if args.csv_save_path:  # before anything is printed: a reader may leave (`| head`)

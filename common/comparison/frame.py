@@ -48,9 +48,10 @@ def compare(recipes: Recipes, trainings: Trainings) -> tuple[pd.DataFrame, list[
     rows, remarks = _compare_by(ERROR, recipes, ALL_IMAGES), []
     tables = list(itertools.chain(*recipes.values()))
     first = tables[0]
-    if PLAUSIBLE in first:
+    judged = [table[PLAUSIBLE] for table in tables if PLAUSIBLE in table]  # alike in all of them
+    if judged:
         is_annotated = np.isfinite(errors_of(first)).any(axis=1)
-        plausible = (first[PLAUSIBLE] == 1) & is_annotated  # NaN, not known, is not plausible
+        plausible = (judged[0] == 1) & is_annotated  # NaN, not known, is not plausible
         title = f"The {plausible.sum()} of {is_annotated.sum()} images with a plausible annotation"
         if 0 < plausible.sum() < is_annotated.sum():
             some = {name: [t[plausible] for t in of_one] for name, of_one in recipes.items()}

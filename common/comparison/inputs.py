@@ -110,12 +110,12 @@ def check_same(paths: list[str], tables: list[pd.DataFrame]) -> None:
 
 
 def check_repeated(names: list[str], paths: list[str], tables: list[pd.DataFrame]) -> None:
-    """Raise UserError where two trainings of one recipe are tests of the same weights, or have the
-    same errors throughout, as a model and its checkpoint have."""
+    """Raise UserError where two trainings of one recipe are tests of the same weights, one of an
+    ensemble's too, or have the same errors throughout, as a model and its checkpoint have."""
     seen = {}
     for name, path, table in zip(names, paths, tables):
-        for what in (table[SHA256][0] or path, errors_of(table).tobytes()):
-            if (name, what) in seen:
+        for what in (*table[SHA256][0].split("+"), errors_of(table).tobytes()):
+            if what and (name, what) in seen:
                 other = seen[name, what]
                 raise UserError(f"{path}: is of the same weights as {other}, also named {name}")
             seen[name, what] = path
