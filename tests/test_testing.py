@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import torch
 
-from common import evaluation
+from common import UserError, evaluation
 from common.basics import arguments
 from common.ground_truth import landmark_values
 from common.results import testing
@@ -270,6 +270,17 @@ def test_one_image_is_enough(folder):
     printed, table = run_tester(folder, "--csv_path", str(folder / "one.csv"))
     assert table["image_name"].tolist() == ["near.png"]
     assert "all images Images 1 Landmarks 4 Pixel error, mean ± std 1.25" in printed
+
+
+def test_one_image_with_a_ground_truth_is_its_row_and_is_refused_without_one(folder, tmp_path):
+    options = ("--csv_path", str(folder / "ground_truth.csv"), "--split", "all")
+    one = ("--image_folder_path", str(folder / "images" / "near.png"))
+    printed, table = run_tester(folder, *options, *one)
+    assert table["image_name"].tolist() == ["near.png"]
+    assert "all images Images 1 Landmarks 4 Pixel error, mean ± std 1.25" in printed
+    (tmp_path / "new.png").touch()
+    with pytest.raises(UserError, match=r"ground_truth\.csv: has no row for new\.png$"):
+        run_tester(folder, *options, "--image_folder_path", str(tmp_path / "new.png"))
 
 
 def test_a_reader_that_leaves_early_costs_no_file(folder, tmp_path, monkeypatch):

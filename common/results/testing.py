@@ -89,19 +89,23 @@ def describe_by_reader(table: pd.DataFrame) -> str:
 
 
 def read_tested_rows(args: Namespace) -> tuple[pd.DataFrame, str]:
-    """Read the ground truth. Returns the rows of the split that is to be tested, and its name: all
-    rows where nothing is annotated, and all images of the folder, or the one image, where there is
-    no ground truth; of the one image the folder replaces args.image_folder_path. Raises UserError
-    for a file, row or folder that cannot be used."""
+    """Read the ground truth, without which there is a row for each image of the folder, or for the
+    one image. Returns the rows of the split that is to be tested, and its name; all rows where
+    nothing is annotated. Where one image is given, its folder replaces args.image_folder_path.
+    Raises UserError for a file, row or folder that cannot be used."""
+    name = None
+    if os.path.isfile(args.image_folder_path):
+        folder, name = os.path.split(args.image_folder_path)
+        args.image_folder_path = folder or "."
     if args.csv_path is None:
-        if os.path.isfile(args.image_folder_path):
-            folder, name = os.path.split(args.image_folder_path)
-            args.image_folder_path, names = folder or ".", [name]
-        else:
-            names = images.list_images(args.image_folder_path)
+        names = [name] if name else images.list_images(args.image_folder_path)
         rows = ground_truth.image_table(names, args.image_folder_path)
     else:
         rows = ground_truth.read_ground_truth(args.csv_path)
+        if name:
+            rows = rows[rows[NAME_COLUMN].map(plain_name) == plain_name(name)]
+        if rows.empty:
+            raise UserError(f"{args.csv_path}: has no row for {name}")
     split = args.split
     if not has_landmarks(rows).any():
         print("No landmark is annotated, so there is no split: all images are predicted")
