@@ -23,17 +23,21 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         # A name may hold control characters, which would be commands to the terminal.
-        return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", "?", super().__str__())
+        return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", "?", self.message())
+
+    def message(self) -> str:
+        return str(self.args[0])
 
 
 class RowErrors(UserError):
-    """All problems of a source: each is a row, from 0, and what is wrong with it. They are shown in
-    the order of the rows."""
+    """All problems of a source, RowErrors(source, problems): each is a row, from 0, and what is
+    wrong with it. They are shown in the order of the rows."""
 
-    def __init__(self, source: str, problems: list[tuple[int, str]]) -> None:
+    def message(self) -> str:
+        source, problems = self.args
         lines = [f"row {row + 1}: {what}" for row, what in sorted(problems)]
         if len(lines) > MAX_PROBLEMS_SHOWN:
             lines[MAX_PROBLEMS_SHOWN:] = [f"… and {len(problems) - MAX_PROBLEMS_SHOWN} more"]
         if len(lines) > 1:
             lines = [f"{len(problems)} problems", *lines]
-        super().__init__(f"{source}: " + "\n  ".join(lines))
+        return f"{source}: " + "\n  ".join(lines)

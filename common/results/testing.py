@@ -63,12 +63,16 @@ def run_test(network_class: Callable[[], nn.Module], args: Namespace) -> None:
         written.append(f"Table:       {args.csv_save_path}")
         is_pdf = args.pred_save_path.lower().endswith(".pdf")
         draw = draw_all_predictions if is_pdf else draw_predictions
-        save_picture(draw(data, predictions.predicted, table), args.pred_save_path)
-        written.append(f"Predictions: {args.pred_save_path}")
+        pictures = [
+            ("Predictions: ", draw(data, predictions.predicted, table), args.pred_save_path)
+        ]
         if is_annotated:
-            save_picture(draw_errors(predictions.errors), args.error_save_path)
-            written.append(f"Errors:      {args.error_save_path}")
-        else:
+            errors = draw_errors(predictions.errors)
+            pictures.append(("Errors:      ", errors, args.error_save_path))
+        for label, picture, path in pictures:
+            save_picture(picture, path)
+            written.append(label + path)
+        if not is_annotated:
             written.append("Errors:      not drawn, as no landmark is annotated")
     finally:  # whatever happens to the files
         print("\n\n".join(filter(None, [*texts, "\n".join(written)])))
