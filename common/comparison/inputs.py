@@ -76,8 +76,9 @@ def read_test(path: str) -> pd.DataFrame:
 
 
 def _known(table: pd.DataFrame) -> pd.DataFrame:
-    """Return which cells of a table are known: bool. Which of four ends has no distance depends on
-    how a network's ends are matched, so of such distances the last ones count as known."""
+    """Return which cells of a table are known: bool. How many of an image's four distances are
+    known once the ends are matched is the same for every network, but not which ones. So they count
+    as if the last ones were."""
     known = table.notna()
     for columns in map(_of_landmarks, (MATCHED, PREDICTED_TO_SECOND)):
         if set(columns) <= set(table):

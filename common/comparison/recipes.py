@@ -60,8 +60,9 @@ def pairs_won(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
     """
     size, pairs = len(first), len(first) * len(second)
     means = np.concatenate([first, second])
-    # For each training, 2 for every one that is worse and 1 for every one that is equal, itself
-    # included. Within a group these always add up to size², which leaves twice the pairs won.
+    # The score of a training: 2 for every one that is worse and 1 for every one that is equal,
+    # itself included. In the sum over a group, the pairs within it give size², whichever is better.
+    # The rest is twice the number of pairs that the group wins against the other one.
     scores = (2 * (means[:, None] < means) + (means[:, None] == means)).sum(axis=1)
     # How many groups of so many trainings have each sum of scores: [size + 1, sums].
     groups = np.zeros((size + 1, scores.sum() + 1), dtype=object)  # int64 would overflow
