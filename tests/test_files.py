@@ -16,6 +16,16 @@ def outputs(**paths):
     return Namespace(image_folder_path="images", **paths)
 
 
+@pytest.mark.parametrize(("rank", "content"), [("0", b"new"), ("1", b"old")])
+def test_of_several_processes_the_first_one_writes(rank, content, tmp_path, monkeypatch):
+    for name, value in (("TORCHELASTIC_RUN_ID", "1"), ("WORLD_SIZE", "2"), ("RANK", rank)):
+        monkeypatch.setenv(name, value)
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    write_file(str(target), b"new")
+    assert target.read_bytes() == content
+
+
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 @pytest.mark.parametrize(
     ("error", "expected", "message"),
