@@ -81,11 +81,12 @@ def describe_data(splits: dict[str, pd.DataFrame]) -> str:
     subject of training, where that is known."""
     table = pd.concat(splits.values())
     lines = [f"Loaded {len(table)} images"]
-    plausible = measure_axes(landmark_values(table, "x", "y"))["plausible"]
+    measures = measure_axes(landmark_values(table, "x", "y")).set_axis(table.index)
+    plausible = measures["plausible"]
     in_test = ""
     if "test" in splits:
         lines.append(" | ".join(f"{name.capitalize()}: {len(s)}" for name, s in splits.items()))
-        of_test = measure_axes(landmark_values(splits["test"], "x", "y"))["plausible"]
+        of_test = plausible[splits["test"].index]
         in_test = f", {of_test.sum()} of {of_test.count()} in test"
     if plausible.count():
         share = f"{plausible.sum()} of {plausible.count()} annotations are plausible"

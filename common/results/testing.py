@@ -108,8 +108,8 @@ def read_tested_rows(args: Namespace) -> tuple[pd.DataFrame, str]:
         rows = ground_truth.read_ground_truth(args.csv_path)
         if name:
             rows = rows[rows[NAME_COLUMN].map(plain_name) == plain_name(name)]
-        if rows.empty:
-            raise UserError(f"{args.csv_path}: has no row for {name}")
+            if rows.empty:
+                raise UserError(f"{args.csv_path}: has no row for {name}")
     split = args.split
     if not has_landmarks(rows).any():
         print("No landmark is annotated, so there is no split: all images are predicted")
